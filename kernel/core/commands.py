@@ -1,0 +1,141 @@
+"""What can be asked of a run: a closed union of commands, each decided by one function of ``decide``.
+
+``seq`` is an attempt's fencing token, the number of its Started commit. Times and durations are milliseconds. ``roll``
+is a random number in [0, 1), drawn by the caller.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from kernel.core.events import ErrorRecord, Value
+
+
+class Chain(Struct, frozen=True):
+    """Lets a commit start the next stage right away, in the invocation that makes the commit.
+
+    Attributes:
+        room: the longest timeout that a stage may have to be started here; negative for none.
+        grace: added to a stage's timeout to make its lease.
+    """
+
+    room: int
+    grace: int
+
+
+class Begin(Struct, frozen=True):
+    """Start the program of a run that has only been created."""
+
+    chain: Chain
+
+
+class Claim(Struct, frozen=True):
+    """Start an attempt of a stage that is scheduled, or whose retry is due."""
+
+    stage: str
+    grace: int
+
+
+class Complete(Struct, frozen=True):
+    """The attempt's body returned."""
+
+    stage: str
+    seq: int
+    output: Value
+    chain: Chain
+
+
+class Fail(Struct, frozen=True):
+    """The attempt's body threw, was interrupted, or returned something invalid."""
+
+    stage: str
+    seq: int
+    error: ErrorRecord
+    retryable: bool
+    roll: float
+    chain: Chain
+
+
+class Suspend(Struct, frozen=True):
+    """The attempt's body handed over to its check."""
+
+    stage: str
+    seq: int
+    state: Value
+
+
+class Ready(Struct, frozen=True):
+    """A check found what the suspended stage waited for. ``check_at`` is the time it was planned for."""
+
+    stage: str
+    seq: int
+    check_at: int
+    output: Value
+    chain: Chain
+
+
+class NotReady(Struct, frozen=True):
+    """A check said "not yet", or threw ``error``."""
+
+    stage: str
+    seq: int
+    check_at: int
+    progress: float | None
+    error: ErrorRecord | None
+    chain: Chain
+
+
+class Reap(Struct, frozen=True):
+    """The attempt's lease ran out."""
+
+    stage: str
+    seq: int
+
+
+class Settle(Struct, frozen=True):
+    """Decide whether a stage whose lease ran out is tried again."""
+
+    stage: str
+    roll: float
+    chain: Chain
+
+
+class Expire(Struct, frozen=True):
+    """The run is past its deadline."""
+
+
+class Cancel(Struct, frozen=True):
+    """Somebody wants the run stopped."""
+
+    reason: str
+
+
+class Reopen(Struct, frozen=True):
+    """A finished run shall go on: from ``stage``, or (a failed one) where it failed."""
+
+    stage: str
+    deadline: int
+    reason: str
+
+
+class Sleep(Struct, frozen=True):
+    """Nobody needs to look at the run before ``until``."""
+
+    until: int
+
+
+Command = (
+    Begin
+    | Claim
+    | Complete
+    | Fail
+    | Suspend
+    | Ready
+    | NotReady
+    | Reap
+    | Settle
+    | Expire
+    | Cancel
+    | Reopen
+    | Sleep
+)

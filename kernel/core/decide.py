@@ -1,0 +1,348 @@
+"""``decide``: which events follow from a command, given the state. Pure; every change of a run passes through here.
+
+A command that the present state does not allow is either stale (``Stale``: an attempt or look that is no longer
+current, to be dropped) or refused (``Conflict``, ``NotFound``: somebody asked for what cannot be).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from kernel.core import commands as c
+from kernel.core.definition import Definition, Given, Recall, StageSpec, recorded
+from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
+from kernel.core.events import (
+    COMPENSATE,
+    AnyEvent,
+    CompensationStarted,
+    ErrorRecord,
+    LeaseExpired,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunFailed,
+    RunReopened,
+    Slept,
+    StageChecked,
+    StageCompleted,
+    StageFailed,
+    StageScheduled,
+    StageSkipped,
+    StageStarted,
+    StageSuspended,
+)
+from kernel.core.evolve import evolve
+from kernel.core.state import RunStatus, StageState, StageStatus, State
+from kernel.errors import Conflict, NotFound
+
+
+class Stale(Exception):  # noqa: N818 - not an error: the normal end of an attempt that somebody overtook
+    """The attempt, check or look that the command speaks of is no longer current. It changes nothing."""
+
+
+class Decision(Struct, frozen=True):
+    """The events of one commit, and the state once they are folded."""
+
+    events: Sequence[AnyEvent]
+    state: State
+
+
+def decide(definition: Definition | None, state: State, command: c.Command, now: int, recall: Recall) -> Decision:
+    """Which events follow from ``command``. ``state`` is not changed.
+
+    Args:
+        definition: the run's workflow; commands that only time or people give do without.
+        state: the run as of its last commit.
+        command: what is asked.
+        now: the time, in milliseconds.
+        recall: gives recorded outputs, for the conditions of stages.
+
+    Raises:
+        Stale: what the command speaks of is no longer current.
+        Conflict: the state of the run does not allow it.
+        NotFound: it names a stage that the workflow does not have.
+        MissingValue: an outcome is needed that is not at hand.
+    """
+    draft = _Draft(definition, state, now, recall)
+    _DECISIONS[type(command)](draft, command)
+    return Decision(draft.events, draft.state)
+
+
+class _Draft:
+    """A commit in the making: its events, and the state with them folded in."""
+
+    __slots__ = ("definition", "events", "now", "recall", "state")
+
+    def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
+        self.definition = definition
+        self.state = state.fork()
+        self.state.seq += 1
+        self.state.at = self.now = max(now, state.at)  # commit times never decrease along a log
+        self.state.asleep = None
+        self.recall = recall
+        self.events: list[AnyEvent] = []
+
+    def spec(self, stage: str) -> StageSpec:
+        assert self.definition is not None  # noqa: S101 - commands that ask for a stage carry its definition
+        return self.definition.stages[stage]
+
+    def values(self, stage: str) -> Given:
+        """The outcome of a stage as of this very commit."""
+        found = recorded(self.state, stage)
+        return self.recall(stage, found) if isinstance(found, int) else found
+
+    def emit(self, *events: AnyEvent) -> None:
+        """Add events, and all that the program makes of them, until nothing more follows."""
+        program = self.definition.program if self.definition else None
+        state = self.state
+        waiting = deque(events)
+        while waiting:
+            event = waiting.popleft()
+            evolve(state, event)
+            self.events.append(event)
+            if program is not None and state.status is RunStatus.RUNNING:
+                waiting.extend(map(_event_of, program.react(state, event, self.values)))
+            if not waiting and not state.active and not state.status.finished:
+                waiting.extend(self._settle())
+
+    def _settle(self) -> Sequence[AnyEvent]:
+        """Nothing is active: the run is over, or something is left to undo."""
+        state = self.state
+        if state.status is RunStatus.COMPENSATING:
+            if state.undo:
+                return (StageScheduled(COMPENSATE + state.undo[0]),)
+            if state.cancelling:
+                return (RunCancelled(state.reason, state.compensation),)
+            assert state.error is not None  # noqa: S101 - a compensation that is not a cancel's has a cause
+            return (RunFailed(state.error, state.compensation),)
+        if self.definition is None:
+            return ()
+        return [_event_of(directive) for directive in self.definition.program.settle(state)]
+
+    def chain(self, chain: c.Chain) -> None:
+        """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
+        for index, event in enumerate(self.events):
+            if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
+                started = self.start(event.stage, chain.grace)
+                self.events[index] = started  # being started says that it was ready
+                evolve(self.state, started)
+                return
+
+    def start(self, stage: str, grace: int) -> StageStarted:
+        attempt = self.state.stages[stage].attempt + 1
+        return StageStarted(stage, attempt, self.now + self.spec(stage).timeout + grace)
+
+    def current(self, stage: str, seq: int, status: StageStatus) -> StageState:
+        """The stage, if the attempt or check that speaks is still the one that counts."""
+        found = self.state.stages.get(stage)
+        if found is None or found.seq != seq or found.status is not status or stage not in self.state.active:
+            message = f"{stage}: what commit {seq} began is no longer current"
+            raise Stale(message)
+        return found
+
+    def fail(self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool) -> None:
+        """Record a failed attempt: tried again later as long as the policy allows, else failed for good."""
+        spec = self.spec(stage)
+        again = retryable and attempt < spec.retry.attempts and not spec.at_most_once
+        retry_at = self.now + spec.retry.delay(attempt, roll) if again else None
+        self.emit(StageFailed(stage, attempt, error, retry_at))
+
+
+def _event_of(directive: Directive) -> AnyEvent:
+    match directive:
+        case Schedule(stage=stage):
+            return StageScheduled(stage)
+        case Skip(stage=stage):
+            return StageSkipped(stage)
+        case Reject(stage=stage, error=error):
+            return StageFailed(stage, 0, error)
+        case Complete():
+            return RunCompleted()
+        case Fail(error=error):
+            return RunFailed(error)
+        case Compensate(stages=stages, error=error):
+            return CompensationStarted(stages, error)
+
+
+def _begin(draft: _Draft, command: c.Begin) -> None:
+    if draft.state.stages or draft.state.status.finished:
+        message = "the run has begun already"
+        raise Stale(message)
+    assert draft.definition is not None  # noqa: S101 - only a worker that has the definition begins a run
+    assert draft.state.input is not None  # noqa: S101 - commit 0 recorded it
+    # Commit 0 is folded already: this commit is what follows from it.
+    created = RunCreated(draft.state.input, draft.state.config)
+    draft.emit(*map(_event_of, draft.definition.program.react(draft.state, created, draft.values)))
+    draft.chain(command.chain)
+
+
+def _claim(draft: _Draft, command: c.Claim) -> None:
+    stage = draft.state.stages.get(command.stage)
+    if stage is None or command.stage not in draft.state.active or stage.status not in _CLAIMABLE:
+        message = f"{command.stage}: somebody else has it, or it is finished"
+        raise Stale(message)
+    draft.emit(draft.start(command.stage, command.grace))
+
+
+_CLAIMABLE = frozenset({StageStatus.SCHEDULED, StageStatus.RETRYING})
+
+
+def _complete(draft: _Draft, command: c.Complete) -> None:
+    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
+    draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
+    draft.chain(command.chain)
+
+
+def _fail(draft: _Draft, command: c.Fail) -> None:
+    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
+    draft.fail(command.stage, stage.attempt, command.error, command.roll, retryable=command.retryable)
+    draft.chain(command.chain)
+
+
+def _suspend(draft: _Draft, command: c.Suspend) -> None:
+    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
+    poll = draft.spec(command.stage).poll
+    assert poll is not None  # noqa: S101 - only a stage with a check can return Suspend
+    check_at, give_up_at = draft.now + poll.every, draft.now + poll.limit
+    event = StageSuspended(command.stage, stage.attempt, command.state, min(check_at, give_up_at), give_up_at)
+    draft.emit(event)
+
+
+def _ready(draft: _Draft, command: c.Ready) -> None:
+    stage = _checked(draft, command)
+    draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
+    draft.chain(command.chain)
+
+
+def _not_ready(draft: _Draft, command: c.NotReady) -> None:
+    stage = _checked(draft, command)
+    poll = draft.spec(command.stage).poll
+    assert poll is not None  # noqa: S101 - only a stage with a check is suspended
+    problem = None
+    if command.error is not None and stage.check_errors + 1 >= poll.errors:
+        problem = f"its check threw {poll.errors} times in a row, last {command.error.kind}: {command.error.message}"
+    elif draft.now >= stage.give_up_at:
+        problem = f"not ready within {poll.limit / 1000:g} s"
+    if problem is not None:
+        error = ErrorRecord("limit", "WaitLimitReached", problem, command.stage, stage.attempt)
+        draft.emit(StageFailed(command.stage, stage.attempt, error))
+        draft.chain(command.chain)
+        return
+    check_at = min(draft.now + poll.every, stage.give_up_at)
+    draft.emit(StageChecked(command.stage, check_at, command.progress, command.error))
+
+
+def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
+    """Checks run without a claim, maybe twice at once: the first to commit wins, the other is stale."""
+    stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
+    if stage.at != command.check_at:
+        message = f"{command.stage}: somebody else made this check"
+        raise Stale(message)
+    return stage
+
+
+def _reap(draft: _Draft, command: c.Reap) -> None:
+    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
+    draft.emit(LeaseExpired(command.stage, stage.attempt))
+
+
+def _settle(draft: _Draft, command: c.Settle) -> None:
+    stage = draft.state.stages[command.stage]
+    if stage.status is StageStatus.RUNNING and command.stage in draft.state.active:
+        draft.emit(LeaseExpired(command.stage, stage.attempt))
+    elif stage.status is not StageStatus.EXPIRED or command.stage not in draft.state.active:
+        message = f"{command.stage}: somebody else settled it"
+        raise Stale(message)
+    text = "its worker died, froze or was cut off: nothing was committed within the lease"
+    error = ErrorRecord("lease", "LeaseLost", text, command.stage, stage.attempt)
+    draft.fail(command.stage, stage.attempt, error, command.roll, retryable=True)
+    draft.chain(command.chain)
+
+
+def _expire(draft: _Draft, _command: c.Expire) -> None:
+    if draft.state.status.finished:
+        message = "the run is over"
+        raise Stale(message)
+    compensation = "incomplete" if draft.state.status is RunStatus.COMPENSATING else ""
+    text = "the run did not end before its deadline"
+    draft.emit(RunFailed(ErrorRecord("deadline", "DeadlineExceeded", text), compensation))
+
+
+def _cancel(draft: _Draft, command: c.Cancel) -> None:
+    state = draft.state
+    if state.status.finished or state.status is RunStatus.COMPENSATING:
+        what = "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
+        message = f"run {state.identity.run} is {what} and cannot be cancelled"
+        raise Conflict(message)
+    definition = draft.definition
+    if definition is not None and definition.compensate_on_cancel:
+        undo = definition.program.undo(state)
+        if undo:
+            draft.emit(CompensationStarted(undo, cancelled=command.reason))
+            return
+    draft.emit(RunCancelled(command.reason))
+
+
+def _reopen(draft: _Draft, command: c.Reopen) -> None:
+    state, definition = draft.state, draft.definition
+    assert definition is not None  # noqa: S101 - reopening asks for the definition first
+    run = state.identity.run
+    if not state.status.finished:
+        message = f"run {run} is {state.status}: only a finished run can be run again; cancel it first"
+        raise Conflict(message)
+    if not command.stage and state.status is not RunStatus.FAILED:
+        message = f"run {run} is {state.status}: only a failed run can be retried; rerun it from a named stage"
+        raise Conflict(message)
+    if command.deadline > state.identity.expires:
+        message = f"run {run} expires before a new deadline could pass; start a new run instead"
+        raise Conflict(message)
+    undone = {id_.removeprefix(COMPENSATE) for id_ in state.stages if id_.startswith(COMPENSATE)}
+    if command.stage:
+        _check_rerun(draft, definition, command.stage, undone)
+    unfinished = [id_ for id_, stage in state.stages.items() if not stage.finished]
+    failed = [id_ for id_, stage in state.stages.items() if stage.status is StageStatus.FAILED]
+    wanted = [*unfinished, *failed, *undone, *([command.stage] if command.stage else [])]
+    again = set(definition.program.closure(wanted))
+    reset = tuple(id_ for id_ in state.stages if id_ in again or id_.startswith(COMPENSATE))
+    draft.emit(RunReopened(reset, command.deadline, command.reason))
+
+
+def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[str]) -> None:
+    """The named stage exists, and everything that it depends on has an outcome that still stands."""
+    if stage not in definition.stages or stage.startswith(COMPENSATE):
+        known = ", ".join(id_ for id_ in definition.stages if not id_.startswith(COMPENSATE))
+        message = f"workflow {definition.id} has no stage {stage!r}; it has {known}"
+        raise NotFound(message)
+    for needed in definition.program.needs(stage):
+        outcome = draft.state.stages.get(needed)
+        if outcome is None or not outcome.finished or needed in undone:
+            message = f"cannot run again from {stage!r}: {needed!r}, which it depends on, has no output; start there"
+            raise Conflict(message)
+
+
+def _sleep(draft: _Draft, command: c.Sleep) -> None:
+    if draft.state.status.finished:
+        message = "the run is over"
+        raise Stale(message)
+    draft.emit(Slept(command.until))
+
+
+_DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
+    c.Begin: _begin,
+    c.Claim: _claim,
+    c.Complete: _complete,
+    c.Fail: _fail,
+    c.Suspend: _suspend,
+    c.Ready: _ready,
+    c.NotReady: _not_ready,
+    c.Reap: _reap,
+    c.Settle: _settle,
+    c.Expire: _expire,
+    c.Cancel: _cancel,
+    c.Reopen: _reopen,
+    c.Sleep: _sleep,
+}

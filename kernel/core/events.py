@@ -1,0 +1,223 @@
+"""The events of a run's log: facts, written once, folded by ``evolve``. Nothing else is true about a run.
+
+Times are milliseconds since the epoch (UTC). An event's place is ``(commit number, index in the commit)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+COMPENSATE = "compensate:"
+"""Prefix of the stage id under which a compensation runs: ``compensate:charge`` undoes ``charge``."""
+
+
+class Value(Struct, frozen=True, omit_defaults=True):
+    """A JSON value, or where it is kept: in the event, in a data item of the run, or in the blob store.
+
+    Attributes:
+        json: the value itself when it is small.
+        data: sort key of the data item that holds it.
+        blob: key of the object that holds it.
+        size: length of the JSON text in bytes when it is kept elsewhere.
+        sha256: hexadecimal digest of the JSON text when it is kept elsewhere.
+    """
+
+    json: Raw | UnsetType = UNSET
+    data: str = ""
+    blob: str = ""
+    size: int = 0
+    sha256: str = ""
+
+
+class ErrorRecord(Struct, frozen=True, omit_defaults=True):
+    """What went wrong, kept in the log.
+
+    Attributes:
+        category: one of ``user`` (raised by user code), ``timeout``, ``lease``, ``input``, ``output``, ``limit``,
+            ``condition``, ``infrastructure``, ``deadline``.
+        kind: the exception's class name.
+        message: its text, bounded.
+        stage: the stage it happened in, if any.
+        attempt: the number of the attempt, from 1.
+        traceback: the last lines of the traceback, bounded.
+    """
+
+    category: str
+    kind: str
+    message: str
+    stage: str = ""
+    attempt: int = 0
+    traceback: str = ""
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag=lambda name: name):
+    """Base of all events."""
+
+
+class RunCreated(Event, frozen=True, omit_defaults=True):
+    """Commit 0, carried by the head. Identity, version and deadline are attributes of the head itself.
+
+    Attributes:
+        input: the validated input of the run.
+        config: validated configuration by stage id, only of the stages it was given for.
+    """
+
+    input: Value
+    config: Value | None = None
+
+
+class RunCompleted(Event, frozen=True):
+    """Everything that had to run has run."""
+
+
+class RunFailed(Event, frozen=True, omit_defaults=True):
+    """The run ended without completing.
+
+    Attributes:
+        error: the error that decided it.
+        compensation: ``""`` (none was due), ``complete`` or ``incomplete``.
+    """
+
+    error: ErrorRecord
+    compensation: str = ""
+
+
+class RunCancelled(Event, frozen=True, omit_defaults=True):
+    """Somebody cancelled the run. Stages that were running are stale from here on."""
+
+    reason: str = ""
+    compensation: str = ""
+
+
+class CompensationStarted(Event, frozen=True, omit_defaults=True):
+    """The run is being undone: these stages, in this order, each by its compensation.
+
+    Attributes:
+        stages: completed stages in reverse order of completion.
+        error: why, when a stage failed.
+        cancelled: why, when the run was cancelled.
+    """
+
+    stages: tuple[str, ...]
+    error: ErrorRecord | None = None
+    cancelled: str | None = None
+
+
+class RunReopened(Event, frozen=True, omit_defaults=True):
+    """A finished run goes on in a new generation: ``reset`` stages are forgotten and run again.
+
+    Attributes:
+        reset: ids of the stages that lose their recorded outcome.
+        deadline: the new deadline of the run.
+        reason: why, in the words of who asked.
+    """
+
+    reset: tuple[str, ...]
+    deadline: int
+    reason: str = ""
+
+
+class StageScheduled(Event, frozen=True):
+    """A stage became ready and waits for a worker."""
+
+    stage: str
+
+
+class StageSkipped(Event, frozen=True):
+    """The stage's condition said no; what depends on it sees ``None``."""
+
+    stage: str
+
+
+class StageStarted(Event, frozen=True):
+    """An attempt owns the stage until ``lease``. With this commit's number it is the attempt's fencing token."""
+
+    stage: str
+    attempt: int
+    lease: int
+
+
+class StageCompleted(Event, frozen=True):
+    """The attempt's result, recorded once."""
+
+    stage: str
+    attempt: int
+    output: Value
+
+
+class StageFailed(Event, frozen=True, omit_defaults=True):
+    """The attempt failed: tried again at ``retry_at``, or failed for good when that is absent."""
+
+    stage: str
+    attempt: int
+    error: ErrorRecord
+    retry_at: int | None = None
+
+
+class StageSuspended(Event, frozen=True):
+    """The attempt handed over to its check.
+
+    Attributes:
+        state: what the check is given.
+        check_at: when to check first.
+        give_up_at: when the wait has lasted too long.
+    """
+
+    stage: str
+    attempt: int
+    state: Value
+    check_at: int
+    give_up_at: int
+
+
+class StageChecked(Event, frozen=True, omit_defaults=True):
+    """A check said "not yet", or threw.
+
+    Attributes:
+        check_at: when to check again.
+        progress: the fraction or percentage that the check reported.
+        error: what it threw; counted against the check's own budget, which a quiet check resets.
+    """
+
+    stage: str
+    check_at: int
+    progress: float | None = None
+    error: ErrorRecord | None = None
+
+
+class LeaseExpired(Event, frozen=True):
+    """The attempt did not commit within its lease: it is stale, and counts as an attempt."""
+
+    stage: str
+    attempt: int
+
+
+class Slept(Event, frozen=True):
+    """Nothing is ready or running, and nobody needs to look before ``until``."""
+
+    until: int
+
+
+AnyEvent = (
+    RunCreated
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+    | CompensationStarted
+    | RunReopened
+    | StageScheduled
+    | StageSkipped
+    | StageStarted
+    | StageCompleted
+    | StageFailed
+    | StageSuspended
+    | StageChecked
+    | LeaseExpired
+    | Slept
+)
+"""The closed union of events, in the order of this file."""
+
+RUN_LEVEL: tuple[type[Any], ...] = (RunCreated, RunCompleted, RunFailed, RunCancelled, RunReopened)
+"""The events that are published by default: what happened to the run as a whole."""

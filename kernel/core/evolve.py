@@ -1,0 +1,203 @@
+"""``evolve``: how each event changes the state. Knows no workflow, so anything that has the log can fold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from kernel.core.events import (
+    AnyEvent,
+    CompensationStarted,
+    LeaseExpired,
+    RunCancelled,
+    RunCompleted,
+    RunCreated,
+    RunFailed,
+    RunReopened,
+    Slept,
+    StageChecked,
+    StageCompleted,
+    StageFailed,
+    StageScheduled,
+    StageSkipped,
+    StageStarted,
+    StageSuspended,
+    Value,
+)
+from kernel.core.state import RunStatus, StageState, StageStatus, State
+
+FOLD_VERSION = 1
+"""Changes whenever the fold or the shape of ``State`` does: a snapshot of another version is ignored."""
+
+
+def fold(state: State, seq: int, at: int, events: Iterable[AnyEvent]) -> State:
+    """Fold one commit into ``state`` (which is changed) and return it."""
+    state.seq = seq
+    state.at = at
+    state.asleep = None
+    for event in events:
+        evolve(state, event)
+    return state
+
+
+def evolve(state: State, event: AnyEvent) -> State:
+    """Fold one event of the commit ``state.seq`` into ``state`` (which is changed) and return it."""
+    _FOLDS[type(event)](state, event)
+    return state
+
+
+def _put(state: State, stage: str, new: StageState) -> None:
+    state.stages[stage] = new
+    if new.finished:
+        state.active.pop(stage, None)
+    else:
+        state.active[stage] = None
+
+
+def _external(value: Value) -> Value | None:
+    return value if value.data or value.blob else None
+
+
+def _created(state: State, event: RunCreated) -> None:
+    state.input = event.input
+    state.config = event.config
+    _milestone(state)
+
+
+def _milestone(state: State) -> None:
+    state.milestones = (*state.milestones, state.seq)
+
+
+def _finish(state: State, status: RunStatus, compensation: str) -> None:
+    state.status = status
+    state.compensation = compensation
+    state.undo = ()
+    state.active.clear()
+    _milestone(state)
+
+
+def _completed(state: State, _event: RunCompleted) -> None:
+    _finish(state, RunStatus.COMPLETED, "")
+
+
+def _failed(state: State, event: RunFailed) -> None:
+    state.error = event.error
+    _finish(state, RunStatus.FAILED, event.compensation)
+
+
+def _cancelled(state: State, event: RunCancelled) -> None:
+    state.reason = event.reason
+    _finish(state, RunStatus.CANCELLED, event.compensation)
+
+
+def _compensation_started(state: State, event: CompensationStarted) -> None:
+    state.status = RunStatus.COMPENSATING
+    state.undo = event.stages
+    state.error = event.error
+    state.cancelling = event.cancelled is not None
+    state.reason = event.cancelled or ""
+    state.compensation = "complete"
+    state.active.clear()
+
+
+def _reopened(state: State, event: RunReopened) -> None:
+    state.status = RunStatus.RUNNING
+    state.generation += 1
+    state.deadline = event.deadline
+    state.error = None
+    state.reason = ""
+    state.cancelling = False
+    state.compensation = ""
+    for stage in event.reset:
+        state.stages.pop(stage, None)
+    _milestone(state)
+
+
+def _scheduled(state: State, event: StageScheduled) -> None:
+    _put(state, event.stage, StageState(StageStatus.SCHEDULED, seq=state.seq))
+
+
+def _skipped(state: State, event: StageSkipped) -> None:
+    _put(state, event.stage, StageState(StageStatus.SKIPPED, seq=state.seq))
+
+
+def _started(state: State, event: StageStarted) -> None:
+    _put(
+        state,
+        event.stage,
+        StageState(StageStatus.RUNNING, attempt=event.attempt, seq=state.seq, at=event.lease),
+    )
+
+
+def _stage_completed(state: State, event: StageCompleted) -> None:
+    new = StageState(StageStatus.COMPLETED, event.attempt, state.seq, external=_external(event.output))
+    _put(state, event.stage, new)
+    _undone(state, event.stage)
+
+
+def _undone(state: State, stage: str) -> None:
+    """A compensation is over, one way or the other: the next one may start."""
+    if state.undo and stage.partition(":")[2] == state.undo[0]:
+        state.undo = state.undo[1:]
+
+
+def _stage_failed(state: State, event: StageFailed) -> None:
+    status = StageStatus.FAILED if event.retry_at is None else StageStatus.RETRYING
+    new = StageState(status, event.attempt, state.seq, event.retry_at or 0, error=event.error)
+    _put(state, event.stage, new)
+    if event.retry_at is None and state.status is RunStatus.COMPENSATING:
+        state.compensation = "incomplete"
+        _undone(state, event.stage)
+
+
+def _suspended(state: State, event: StageSuspended) -> None:
+    new = StageState(
+        StageStatus.SUSPENDED,
+        event.attempt,
+        state.seq,
+        at=event.check_at,
+        give_up_at=event.give_up_at,
+        external=_external(event.state),
+    )
+    _put(state, event.stage, new)
+
+
+def _checked(state: State, event: StageChecked) -> None:
+    old = state.stages[event.stage]
+    new = replace(
+        old,
+        at=event.check_at,
+        check_errors=0 if event.error is None else old.check_errors + 1,
+        error=event.error,
+        progress=old.progress if event.progress is None else event.progress,
+    )
+    _put(state, event.stage, new)
+
+
+def _lease_expired(state: State, event: LeaseExpired) -> None:
+    _put(state, event.stage, replace(state.stages[event.stage], status=StageStatus.EXPIRED, at=0))
+
+
+def _slept(state: State, event: Slept) -> None:
+    state.asleep = event.until
+
+
+_FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
+    RunCreated: _created,
+    RunCompleted: _completed,
+    RunFailed: _failed,
+    RunCancelled: _cancelled,
+    CompensationStarted: _compensation_started,
+    RunReopened: _reopened,
+    StageScheduled: _scheduled,
+    StageSkipped: _skipped,
+    StageStarted: _started,
+    StageCompleted: _stage_completed,
+    StageFailed: _stage_failed,
+    StageSuspended: _suspended,
+    StageChecked: _checked,
+    LeaseExpired: _lease_expired,
+    Slept: _slept,
+}

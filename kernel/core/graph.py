@@ -1,0 +1,147 @@
+"""The graph program: stages that run once everything they depend on is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
+from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
+from kernel.core.events import (
+    AnyEvent,
+    ErrorRecord,
+    RunCreated,
+    RunReopened,
+    StageCompleted,
+    StageFailed,
+    StageSkipped,
+    StageStarted,
+)
+from kernel.core.state import StageStatus, State
+
+
+class Node(Struct, frozen=True):
+    """A stage's place in the graph.
+
+    Attributes:
+        spec: the stage.
+        after: ids of the stages it waits for.
+        condition: says from recorded values whether it runs at all; pure user code, so it may throw.
+    """
+
+    spec: StageSpec
+    after: tuple[str, ...]
+    condition: Callable[[Values], bool] | None = None
+
+
+class Graph:
+    """A directed acyclic graph of stages, in an order in which each comes after what it depends on."""
+
+    def __init__(self, nodes: Sequence[Node], outcome: Sequence[str]) -> None:
+        """Index the nodes; ``outcome`` names the stages whose outputs are the run's result."""
+        self._nodes: Mapping[str, Node] = {node.spec.id: node for node in nodes}
+        self._roots = tuple(node.spec.id for node in nodes if not node.after)
+        self._outcome = tuple(outcome)
+        dependents: dict[str, list[str]] = {node.spec.id: [] for node in nodes}
+        for node in nodes:
+            for needed in node.after:
+                dependents[needed].append(node.spec.id)
+        self._dependents: Mapping[str, tuple[str, ...]] = {id_: tuple(ids) for id_, ids in dependents.items()}
+
+    def react(self, state: State, event: AnyEvent, values: Values) -> Sequence[Directive]:
+        """Schedule or skip what became ready."""
+        match event:
+            case StageStarted():
+                return ()
+            case StageCompleted(stage=stage) | StageSkipped(stage=stage):
+                return self._ready(state, self._dependents.get(stage, ()), values)
+            case RunCreated():
+                return self._ready(state, self._roots, values)
+            case StageFailed(stage=stage, retry_at=None):
+                node = self._nodes.get(stage)
+                if node and node.spec.on_failure is Strategy.PROCEED:
+                    return self._ready(state, self._dependents[stage], values)
+            case RunReopened():
+                return self._ready(state, (id_ for id_ in self._nodes if id_ not in state.stages), values)
+            case _:
+                pass
+        return ()
+
+    def _ready(self, state: State, candidates: Iterable[str], values: Values) -> list[Directive]:
+        ready: list[Directive] = []
+        for id_ in candidates:
+            if id_ in state.stages:
+                continue
+            node = self._nodes[id_]
+            for needed in node.after:
+                if not self._passed(state, needed):
+                    break
+            else:
+                ready.append(self._enter(node, values))
+        return ready
+
+    def _passed(self, state: State, id_: str) -> bool:
+        stage = state.stages.get(id_)
+        if stage is None:
+            return False
+        if stage.status is StageStatus.FAILED:
+            return self._nodes[id_].spec.on_failure is Strategy.PROCEED
+        return stage.finished
+
+    @staticmethod
+    def _enter(node: Node, values: Values) -> Directive:
+        if node.condition is None:
+            return Schedule(node.spec.id)
+        try:
+            wanted = node.condition(values)
+        except MissingValue:
+            raise
+        except Exception as error:  # noqa: BLE001 - the condition is user code: whatever it throws fails its stage
+            record = ErrorRecord("condition", type(error).__name__, str(error)[:1000], node.spec.id)
+            return Reject(node.spec.id, record)
+        return Schedule(node.spec.id) if wanted else Skip(node.spec.id)
+
+    def settle(self, state: State) -> Sequence[Directive]:
+        """Complete when every stage is finished; otherwise fail with the first failure, undoing if it says so."""
+        failed = [
+            (state.stages[id_], node.spec)
+            for id_, node in self._nodes.items()
+            if (stage := state.stages.get(id_))
+            and stage.status is StageStatus.FAILED
+            and node.spec.on_failure is not Strategy.PROCEED
+        ]
+        if not failed:
+            return (Complete(),)
+        first, _ = min(failed, key=lambda pair: pair[0].seq)
+        error = first.error or ErrorRecord("user", "Unknown", "the stage failed without an error record")
+        undo = self.undo(state) if any(spec.on_failure is Strategy.COMPENSATE for _, spec in failed) else ()
+        return (Compensate(undo, error),) if undo else (Fail(error),)
+
+    def undo(self, state: State) -> tuple[str, ...]:
+        """Completed stages that have a compensation, latest completion first."""
+        done = [
+            (stage.seq, id_)
+            for id_, stage in state.stages.items()
+            if stage.status is StageStatus.COMPLETED and id_ in self._nodes and self._nodes[id_].spec.compensated
+        ]
+        return tuple(id_ for _, id_ in sorted(done, reverse=True))
+
+    def closure(self, stages: Sequence[str]) -> Sequence[str]:
+        """The stages themselves and everything that depends on them, in graph order."""
+        wanted: set[str] = set()
+        frontier = [id_ for id_ in stages if id_ in self._nodes]
+        while frontier:
+            id_ = frontier.pop()
+            if id_ not in wanted:
+                wanted.add(id_)
+                frontier.extend(self._dependents[id_])
+        return [id_ for id_ in self._nodes if id_ in wanted]
+
+    def needs(self, stage: str) -> Sequence[str]:
+        """The ids of the stages that ``stage`` directly depends on."""
+        return self._nodes[stage].after
+
+    def outcome(self) -> Sequence[str]:
+        """The ids of the stages whose outputs are the run's result."""
+        return self._outcome

@@ -1,0 +1,118 @@
+"""``plan``: what a look at a run should do next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from kernel.core.state import StageStatus, State
+
+
+class Start(Struct, frozen=True):
+    """The run has only been created: begin its program."""
+
+
+class Execute(Struct, frozen=True):
+    """Claim this stage and run its body."""
+
+    stage: str
+
+
+class Check(Struct, frozen=True):
+    """Run this suspended stage's check."""
+
+    stage: str
+
+
+class Recover(Struct, frozen=True):
+    """This stage's lease ran out: unless it showed a sign of life, settle it."""
+
+    stage: str
+
+
+class Overdue(Struct, frozen=True):
+    """The run is past its deadline."""
+
+
+class Over(Struct, frozen=True):
+    """The run is finished."""
+
+
+class Idle(Struct, frozen=True):
+    """Nothing can be done here now.
+
+    Attributes:
+        until: when the next stage needs somebody (end of lease, retry, check) or the deadline passes.
+        quiet: no stage is ready or running, so the run may sleep until then.
+    """
+
+    until: int
+    quiet: bool
+
+
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+Step = Start | Execute | Check | Recover | Overdue | Over | Idle
+
+
+def plan(
+    state: State,
+    now: int,
+    skew: int,
+    hint: str = "",
+    *,
+    others: Container[str] = (),
+    leases: Mapping[str, int] = _NONE,
+) -> Step:
+    """What to do next.
+
+    Args:
+        state: the run.
+        now: the time, in milliseconds.
+        skew: how far the clocks of workers may be apart: nothing fires before ``now - skew`` has reached it.
+        hint: the stage to look at first.
+        others: scheduled stages that are left to the pokes that were sent for them.
+        leases: leases that were extended by a sign of life, by stage.
+    """
+    if state.status.finished:
+        return Over()
+    sure = now - skew
+    if sure >= state.deadline:
+        return Overdue()
+    if not state.stages:
+        return Start()
+    if hint in state.active and (step := _step(state, hint, sure, leases)):
+        return step
+    until, quiet = state.deadline, True
+    for id_ in state.active:
+        stage = state.stages[id_]
+        if (step := _step(state, id_, sure, leases)) and not (stage.status is _SCHEDULED and id_ in others):
+            return step
+        if stage.status in _BUSY:
+            quiet = False
+        if stage.at:
+            until = min(until, leases.get(id_, stage.at))
+    return Idle(until + skew, quiet)
+
+
+_SCHEDULED = StageStatus.SCHEDULED
+_BUSY = frozenset({StageStatus.SCHEDULED, StageStatus.RUNNING, StageStatus.EXPIRED})
+
+
+def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step | None:
+    stage = state.stages[id_]
+    match stage.status:
+        case StageStatus.SCHEDULED:
+            return Execute(id_)
+        case StageStatus.RETRYING if stage.at <= sure:
+            return Execute(id_)
+        case StageStatus.SUSPENDED if stage.at <= sure:
+            return Check(id_)
+        case StageStatus.EXPIRED:
+            return Recover(id_)
+        case StageStatus.RUNNING if leases.get(id_, stage.at) <= sure:
+            return Recover(id_)
+        case _:
+            return None

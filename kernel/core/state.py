@@ -1,0 +1,153 @@
+"""A run's state: the fold of its log. A value that can be thrown away and folded again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kernel.core.events import ErrorRecord, Value
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Nothing happens to the run any more, unless it is reopened."""
+        return self in _FINISHED
+
+
+_FINISHED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class StageStatus(StrEnum):
+    """Where a stage stands."""
+
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    EXPIRED = "expired"
+    """Its lease ran out; a worker decides next whether it is tried again."""
+    RETRYING = "retrying"
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+FINISHED_STAGE = frozenset({StageStatus.COMPLETED, StageStatus.FAILED, StageStatus.SKIPPED})
+
+
+class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """What is known of one stage.
+
+    Attributes:
+        status: where it stands.
+        attempt: number of the latest attempt, from 1; 0 before the first.
+        seq: number of the commit that brought it here: while running its fencing token; once completed where its
+            output is; while suspended where its check's state is.
+        at: when it must be looked at: end of the lease, time of the retry or of the next check.
+        give_up_at: when a suspended stage has waited too long.
+        check_errors: checks that threw in a row.
+        external: where its output (or its check's state) is, when that is not in the commit itself.
+        error: the last error of the stage.
+        progress: as last reported by its check.
+    """
+
+    status: StageStatus
+    attempt: int = 0
+    seq: int = 0
+    at: int = 0
+    give_up_at: int = 0
+    check_errors: int = 0
+    external: Value | None = None
+    error: ErrorRecord | None = None
+    progress: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Completed, failed for good, or skipped."""
+        return self.status in FINISHED_STAGE
+
+
+class Identity(Struct, frozen=True):
+    """What never changes about a run; kept by its head."""
+
+    tenant: str
+    run: str
+    workflow: str
+    version: int
+    fingerprint: str
+    created: int
+    deadline: int
+    expires: int
+    """When the store may forget the run, in milliseconds."""
+
+
+class State(Struct):
+    """The fold of a run's log up to commit ``seq``.
+
+    A ``State`` has one owner: ``evolve`` changes the one it is given. ``fork`` gives an independent one for the price
+    of copying two small tables, which is what ``decide`` works on.
+
+    Attributes:
+        identity: what never changes.
+        seq: number of the last commit folded.
+        at: time of that commit.
+        status: where the run stands.
+        stages: every stage that has begun, in order of first appearance.
+        active: ids of the stages that are not finished, in order of first appearance.
+        deadline: when the run is failed, whatever it does.
+        asleep: until when nobody needs to look, if the last commit put the run to sleep.
+        generation: how often the run was reopened.
+        input: the run's input, as recorded.
+        config: the run's configuration, as recorded.
+        error: why the run failed, or is being compensated.
+        reason: why it was cancelled.
+        undo: what is still to be compensated, next one first.
+        cancelling: the compensation under way ends in "cancelled", not in "failed".
+        compensation: ``""``, ``complete`` or ``incomplete``; while compensating, whether all went well so far.
+        milestones: numbers of the commits that hold run-level events, oldest first.
+    """
+
+    identity: Identity
+    seq: int
+    at: int
+    status: RunStatus
+    stages: dict[str, StageState]
+    active: dict[str, None]
+    deadline: int
+    asleep: int | None = None
+    generation: int = 0
+    input: Value | None = None
+    config: Value | None = None
+    error: ErrorRecord | None = None
+    reason: str = ""
+    undo: tuple[str, ...] = ()
+    cancelling: bool = False
+    compensation: str = ""
+    milestones: tuple[int, ...] = ()
+
+    @classmethod
+    def initial(cls, identity: Identity) -> State:
+        """The state before commit 0."""
+        return cls(
+            identity=identity,
+            seq=-1,
+            at=identity.created,
+            status=RunStatus.RUNNING,
+            stages={},
+            active={},
+            deadline=identity.deadline,
+        )
+
+    def fork(self) -> State:
+        """An independent copy; the frozen values in it are shared."""
+        return replace(self, stages=self.stages.copy(), active=self.active.copy())

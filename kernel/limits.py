@@ -1,0 +1,58 @@
+"""Limits on names and keys that come from outside. What becomes part of a key must not contain its separators."""
+
+from __future__ import annotations
+
+import re
+
+from kernel.errors import InvalidInput
+
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
+_RUN = re.compile(r"[0-9a-f]{24}\Z")
+_MAX_KEY = 256
+_MAX_REASON = 500
+
+
+def check_tenant(tenant: str) -> str:
+    """A tenant's id: letters, digits and ``_ . : @ | -``, 128 at most.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not _TENANT.match(tenant):
+        message = f"tenant {tenant[:40]!r} is not a tenant id: 1 to 128 letters, digits or _ . : @ | -"
+        raise InvalidInput(message)
+    return tenant
+
+
+def is_run_id(run: str) -> bool:
+    """Whether this can be a run's id at all."""
+    return _RUN.match(run) is not None
+
+
+def check_key(what: str, key: str) -> str:
+    """A key or name that a caller chose: 1 to 256 printable characters.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
+        message = f"the {what} must have 1 to {_MAX_KEY} printable characters"
+        raise InvalidInput(message)
+    return key
+
+
+def check_reason(reason: str) -> str:
+    """A text that somebody gives for the log.
+
+    Raises:
+        InvalidInput: it is too long or not storable.
+    """
+    if len(reason) > _MAX_REASON:
+        message = f"the reason has {len(reason)} characters; at most {_MAX_REASON}"
+        raise InvalidInput(message)
+    try:
+        reason.encode()
+    except UnicodeEncodeError as error:
+        message = "the reason contains characters that are not valid Unicode text"
+        raise InvalidInput(message) from error
+    return reason

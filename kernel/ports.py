@@ -1,0 +1,424 @@
+"""What the kernel needs from outside: seven small ports, and the items, pokes and conditions that cross them.
+
+An adapter implements a port; ``kernel.testing.conformance`` says what it must be true to. Adapters raise
+``Unavailable`` when a call was throttled, failed or has an unknown outcome, and ``Missing`` when what they talk to does
+not exist; nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+# --- names of things -------------------------------------------------------------------------------------------------
+
+
+class RunRef(Struct, frozen=True):
+    """Which run, of which tenant."""
+
+    tenant: str
+    run: str
+
+    @property
+    def partition(self) -> str:
+        """The partition that holds everything of the run."""
+        return f"{self.tenant}#{self.run}"
+
+
+HEAD = "~head"
+SNAPSHOT = "~snap"
+LOG = "log#"
+DATA = "data#"
+LIVE = "live#"
+DEAD = "dead#"
+
+
+def log_key(seq: int) -> str:
+    """Sort key of the commit with this number. Fixed width, so that keys sort as numbers do."""
+    return f"log#{seq:010d}"
+
+
+# --- items of a run's partition --------------------------------------------------------------------------------------
+# An item's attributes in the store are the fields of its struct, by name; absent when None. So its size in the store,
+# and with it what it costs, follows from here.
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """The run's one mutable item; holds commit 0. Under 1 KB.
+
+    Attributes:
+        workflow, version, fingerprint: the definition that the run is pinned to.
+        created, deadline, expires: milliseconds.
+        ttl: when the store may delete it, in seconds since the epoch.
+        status: coarse status: open, parked, completed, failed, cancelled.
+        listing, listing_order: keys of the *runs* index.
+        due_shard, due: keys of the *due* index; ``due`` is absent once nobody need ever look again.
+        due_seq: the highest commit number that anything said about ``due``.
+        published: number of the last commit whose events are published; -1 before commit 0 is.
+        publish_failures: how often publishing what comes next has failed.
+        touched: token of the latest update, so that its writer knows it again.
+        token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
+        digest: of what was asked for, so that a repeated start is told from another one.
+    """
+
+    workflow: str
+    version: int
+    fingerprint: str
+    created: int
+    deadline: int
+    expires: int
+    ttl: int
+    status: str
+    listing: str
+    listing_order: str
+    due_shard: str
+    due: int | None
+    due_seq: int
+    published: int
+    publish_failures: int
+    touched: str
+    token: str
+    by: str
+    events: bytes
+    digest: str
+    v: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return HEAD
+
+
+class Commit(Struct, frozen=True):
+    """A log record: one or more events, written atomically. Immutable.
+
+    Attributes:
+        seq: its number, without gaps from 1 (commit 0 is in the head).
+        at: when, in milliseconds; never less than the one before.
+        token: random per logical commit: whose put this was.
+        by: who wrote it (``worker``, ``tick``, ``api:alice``).
+        events: JSON text, an array of events.
+        ttl: when the store may delete it, in seconds.
+        v: version of the event format.
+    """
+
+    seq: int
+    at: int
+    token: str
+    by: str
+    events: bytes
+    ttl: int
+    v: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return log_key(self.seq)
+
+
+class Snapshot(Struct, frozen=True):
+    """The folded state as of a commit; may be thrown away.
+
+    Attributes:
+        seq: number of the last commit folded in.
+        fold: version of the fold; a reader of another version ignores it.
+        body: the state, compressed.
+        ttl: when the store may delete it, in seconds.
+    """
+
+    seq: int
+    fold: int
+    body: bytes
+    ttl: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return SNAPSHOT
+
+
+class Data(Struct, frozen=True):
+    """A value too big for its event. Immutable: its key is derived from what it holds."""
+
+    key: str
+    body: bytes
+    ttl: int
+
+
+class Live(Struct, frozen=True):
+    """Sign of life of the attempt that commit ``seq`` started; overwritten in place by its owner.
+
+    Attributes:
+        seq: number of the attempt's Started commit.
+        until: the extended lease, in milliseconds.
+        progress: as last reported.
+        ttl: when the store may delete it, in seconds.
+    """
+
+    seq: int
+    until: int
+    progress: float | None
+    ttl: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return f"live#{self.seq:010d}"
+
+
+class Dead(Struct, frozen=True):
+    """An event that could not be published.
+
+    Attributes:
+        seq, index: the event's place in the log.
+        at: when it was given up, in milliseconds.
+        error: what the sink said last.
+        body: the event as it would have been published, JSON text.
+        ttl: when the store may delete it, in seconds.
+    """
+
+    seq: int
+    index: int
+    at: int
+    error: str
+    body: bytes
+    ttl: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return f"dead#{self.seq:010d}#{self.index}"
+
+
+Item = Head | Commit | Snapshot | Data | Live | Dead
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+class Guard(StrEnum):
+    """Every condition that a write can carry, named after what it guards. Each store maps these, and only these."""
+
+    RUN_IS_NEW = "run-is-new"
+    """Put of a head: there is none. A start creates a run once, whatever is repeated."""
+    COMMIT_IS_NEXT = "commit-is-next"
+    """Put of a commit: its number is free. One commit per number; a stale attempt cannot commit."""
+    SNAPSHOT_FORWARD = "snapshot-forward"
+    """Put of a snapshot: it is newer, or as new with a newer fold. A slow writer never takes it backwards."""
+    DUE_AS_SEEN = "due-as-seen"
+    """A tick's claim: ``due`` is what was seen. Two ticks do not do the same work."""
+    SLEEP_IS_LATEST = "sleep-is-latest"
+    """Putting to sleep: ``due`` as seen, and nobody spoke of a later commit. A late sleeper hides no run."""
+    WAKE_IS_NEWER = "wake-is-newer"
+    """Waking: nobody spoke of this commit or a later one. A frozen waker changes nothing."""
+    FINALISE_IS_LATEST = "finalise-is-latest"
+    """Finalising: nobody spoke of a later commit. A late finaliser hides no reopened run."""
+    CURSOR_AS_SEEN = "cursor-as-seen"
+    """Moving the outbox cursor or its failure count: both are as seen. The cursor never goes backwards."""
+    STATUS_AS_SEEN = "status-as-seen"
+    """Parking and unparking: the coarse status is what was seen. A finished run is never shown as parked."""
+
+
+class HeadUpdate(Struct, frozen=True, kw_only=True):
+    """A guarded change of a head. What is ``None`` stays as it is.
+
+    Attributes:
+        guard: the condition; it compares the ``seen_*`` fields and ``due_seq``.
+        touched: random token of this update, so that its writer knows it again after a lost reply.
+        due, due_seq, status, published, publish_failures: new values.
+        listing_order: goes with ``status``.
+        clear_due: take the run out of the *due* index.
+        seen_due, seen_status, seen_published, seen_failures: what the guard compares with.
+    """
+
+    guard: Guard
+    touched: str
+    due: int | None = None
+    due_seq: int | None = None
+    status: str | None = None
+    listing_order: str | None = None
+    published: int | None = None
+    publish_failures: int | None = None
+    clear_due: bool = False
+    seen_due: int | None = None
+    seen_status: str | None = None
+    seen_published: int | None = None
+    seen_failures: int | None = None
+
+
+class Refusal(Struct, frozen=True):
+    """A guard said no. ``existing`` is the item as it is, consistently read; None if there is none."""
+
+    existing: Item | None
+
+
+# --- ports -----------------------------------------------------------------------------------------------------------
+
+
+class Due(Struct, frozen=True):
+    """An entry of the *due* index, possibly stale."""
+
+    ref: RunRef
+    due: int
+
+
+class Listed(Struct, frozen=True):
+    """An entry of the *runs* index, possibly stale."""
+
+    ref: RunRef
+    workflow: str
+    version: int
+    status: str
+    created: int
+    order: str
+
+
+class Store(Protocol):
+    """Where runs are kept: items by partition and sort key, two indexes, conditional writes."""
+
+    def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
+        """Write an item whole; under a guard, only if it holds."""
+        ...
+
+    def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
+        """Change the head if the guard holds. Never creates one."""
+        ...
+
+    def get(self, ref: RunRef, key: str) -> Item | None:
+        """One item, consistently read."""
+        ...
+
+    def range(
+        self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False
+    ) -> Sequence[Item]:
+        """Up to ``limit`` items with ``low <= key <= high`` in order of key, consistently read.
+
+        May give fewer than there are only when it gives ``limit`` items.
+        """
+        ...
+
+    def delete(self, ref: RunRef, key: str) -> None:
+        """Remove an item if it is there."""
+        ...
+
+    def due(self, shard: str, until: int, limit: int) -> Sequence[Due]:
+        """Entries of a shard of the *due* index with ``due <= until``, earliest first. May be stale."""
+        ...
+
+    def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
+        """Entries of the *runs* index with ``low <= order < high``, latest first. May be stale."""
+        ...
+
+
+class Poke(Struct, frozen=True, omit_defaults=True):
+    """A message "look at this run". Carries no state: may be lost, doubled, late or reordered without harm.
+
+    Attributes:
+        tenant, run: which run.
+        stage: the stage to look at first, if any.
+        at: not before this time, in milliseconds; 0 for at once.
+        v: version of the message format.
+    """
+
+    tenant: str
+    run: str
+    stage: str = ""
+    at: int = 0
+    v: int = 1
+
+    @property
+    def ref(self) -> RunRef:
+        """The run."""
+        return RunRef(self.tenant, self.run)
+
+
+MAX_DELAY = 900
+"""The longest delay of a message, in seconds (SQS, DelaySeconds)."""
+
+
+class Queue(Protocol):
+    """Carries pokes to workers."""
+
+    def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+        """Send each poke with a delay in seconds, 0 to ``MAX_DELAY``. Those that fail are logged and dropped."""
+        ...
+
+
+class Blobs(Protocol):
+    """Keeps values that are too big for the store."""
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write an object. The same key is only ever written with the same content."""
+        ...
+
+    def get(self, key: str) -> bytes | None:
+        """Read an object; None if it is not there."""
+        ...
+
+
+class Published(Struct, frozen=True):
+    """An event on its way to the sink.
+
+    Attributes:
+        id: stable: ``run#seq#index``. Consumers drop duplicates by it and order by ``seq`` and ``index``.
+        type: the event's class name.
+        body: JSON text: id, type, tenant, run, workflow, version, seq, index, at, and the event's own fields.
+    """
+
+    id: str
+    type: str
+    tenant: str
+    run: str
+    at: int
+    body: bytes
+
+
+class Sink(Protocol):
+    """Takes published events."""
+
+    def publish(self, events: Sequence[Published]) -> Sequence[str | None]:
+        """Submit the events, in order. One answer each: None, or why it was not accepted."""
+        ...
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now(self) -> int:
+        """Wall-clock time in milliseconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Random(Protocol):
+    """Chance."""
+
+    def token(self) -> str:
+        """A fresh token of 24 hexadecimal digits, unguessable."""
+        ...
+
+    def roll(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class Alarm(Protocol):
+    """Interrupts code that runs too long, where the platform can."""
+
+    def limit(self, seconds: float) -> AbstractContextManager[None]:
+        """Raise ``StageTimedOut`` inside the block once this time has passed."""
+        ...
+
+    def extend(self, seconds: float) -> None:
+        """Start the running limit anew with this time."""
+        ...

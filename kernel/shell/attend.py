@@ -1,0 +1,245 @@
+"""Attending a run: what a worker does on a poke. Load, do what is ready, commit, repeat; then leave the run in order."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from kernel.core import commands as c
+from kernel.core.decide import Stale
+from kernel.core.definition import Definition
+from kernel.core.events import StageChecked, StageFailed, StageScheduled, StageStarted, StageSuspended
+from kernel.core.plan import Check, Execute, Idle, Over, Overdue, Recover, Start, plan
+from kernel.core.state import StageStatus
+from kernel.ports import Poke
+from kernel.shell import heads
+from kernel.shell.commit import commit
+from kernel.shell.environment import Environment
+from kernel.shell.execute import run_body, run_check
+from kernel.shell.insist import insist
+from kernel.shell.leave import leave, lease_of, send
+from kernel.shell.load import Session, load
+from kernel.shell.logs import log
+
+RESERVE = 1_000
+"""Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
+
+
+class Outcome(StrEnum):
+    """How a look at a run ended. All of these are fine: the poke is done."""
+
+    ATTENDED = "attended"
+    EARLY = "early"
+    """The poke came before its time and was sent again for the rest."""
+    GONE = "gone"
+    """There is no such run (any more)."""
+    PARKED = "parked"
+    """This deployment does not have what the run is pinned to."""
+
+
+class Attended(Struct, frozen=True):
+    """What a look at a run did.
+
+    Attributes:
+        outcome: how it ended.
+        stages: bodies and checks that ran.
+    """
+
+    outcome: Outcome
+    stages: int = 0
+
+
+def attend(
+    env: Environment, poke: Poke, until: float, *, share: float | None = None, by: str = "worker"
+) -> Attended:
+    """Look at a run and do what is ready.
+
+    Args:
+        env: the ports.
+        poke: which run, and which stage first.
+        until: monotonic time in seconds at which the invocation ends. The first stage may take all of it.
+        share: monotonic time in seconds after which no further stage is begun; ``until`` if absent.
+        by: who does it, for the log.
+
+    Raises:
+        InfrastructureError: the store failed; the poke must come again.
+        LogError: the run's log cannot be read by this version.
+    """
+    if poke.at > env.clock.now():
+        send(env, [(poke, poke.at)])
+        return Attended(Outcome.EARLY)
+    session = insist(env, lambda: load(env.store, poke.ref))
+    if session is None:
+        log.info("poke for a run that is gone", extra={"run": poke.run})
+        return Attended(Outcome.GONE)
+    head = session.head
+    definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
+    if definition is None:
+        return _park(env, session)
+    if head.status == heads.PARKED:
+        heads.set_status(env, session, heads.OPEN)
+    worker = _Worker(env, session, definition, poke, until, until if share is None else share, by)
+    worker.work()
+    leave(env, session, by=by, timers=worker.timers, met=worker.met, until=until)
+    return Attended(Outcome.ATTENDED, worker.done)
+
+
+def _park(env: Environment, session: Session) -> Attended:
+    """Never run on other code, never failed for it: shown as parked until a deployment that has the code comes by."""
+    head = session.head
+    if head.status == heads.OPEN and not session.state.status.finished:
+        heads.set_status(env, session, heads.PARKED)
+        extra = {"run": session.ref.run, "workflow": head.workflow, "version": head.version}
+        log.warning("run parked: this deployment does not have its workflow, version and fingerprint", extra=extra)
+    elif session.state.status.finished:
+        leave(env, session, by="worker", timers={}, met=None, until=None)
+    return Attended(Outcome.PARKED)
+
+
+class _Worker:
+    """One worker's hold on one run."""
+
+    def __init__(
+        self,
+        env: Environment,
+        session: Session,
+        definition: Definition,
+        poke: Poke,
+        until: float,
+        share: float,
+        by: str,
+    ) -> None:
+        self.env = env
+        self.session = session
+        self.definition = definition
+        self.hint = poke.stage
+        self.until = until
+        self.share = share
+        self.by = by
+        self.done = 0
+        self.met: int | None = None
+        self.timers: dict[str, int] = {}
+        self.leases: dict[str, int] = {}
+        active = session.state.active
+        stages = session.state.stages
+        # A poke for one stage leaves the others that are scheduled to the pokes that were sent for them.
+        self.others = {id_ for id_ in active if id_ != poke.stage and stages[id_].status is StageStatus.SCHEDULED}
+        if not poke.stage or poke.stage not in active:
+            self.others.clear()
+
+    def work(self) -> None:
+        """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
+        while True:
+            now = self.env.clock.now()
+            step = plan(
+                self.session.state,
+                now,
+                self.env.limits.max_skew,
+                self.hint,
+                others=self.others,
+                leases=self.leases,
+            )
+            match step:
+                case Start():
+                    self._commit_and_run(c.Begin(self._chain()))
+                case Execute(stage=stage):
+                    if not self._fits(stage):
+                        send(self.env, [(self._poke(stage), 0)])
+                        return
+                    self._commit_and_run(c.Claim(stage, self.env.limits.lease_grace))
+                case Check(stage=stage):
+                    if not self._fits(stage):
+                        send(self.env, [(self._poke(stage), 0)])
+                        return
+                    self.done += 1
+                    self._commit_and_run(
+                        run_check(self.env, self.session, self.definition, stage, self._chain(), self.until)
+                    )
+                case Recover(stage=stage):
+                    self._recover(stage)
+                case Overdue():
+                    self._commit(c.Expire())
+                case Idle():
+                    self._meet(now)
+                    return
+                case Over():
+                    return
+            if not self.definition.chain and self.done:
+                return
+
+    def _commit_and_run(self, command: c.Command) -> None:
+        """Commit; while the commit made a stage ours, run its body and commit what came of it."""
+        while True:
+            before = self.env.clock.monotonic()
+            started = self._commit(command)
+            if started is None:
+                return
+            lease = (started.lease - self.session.state.at) / 1000
+            if self.env.clock.monotonic() - before >= lease:
+                extra = {"run": self.session.ref.run, "stage": started.stage}
+                log.warning("claim dropped: its lease ran out before the body could start", extra=extra)
+                return
+            self.done += 1
+            command = run_body(self.env, self.session, self.definition, started, self._chain(), self.until)
+
+    def _commit(self, command: c.Command) -> StageStarted | None:
+        """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
+        try:
+            decision = commit(self.env, self.session, self.definition, command, by=self.by, until=self.until)
+        except Stale as stale:
+            log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
+            return None
+        started: StageStarted | None = None
+        ready: list[tuple[Poke, int]] = []
+        for event in decision.events:
+            match event:
+                case StageStarted():
+                    started = event
+                case StageScheduled(stage=stage):
+                    ready.append((self._poke(stage), 0))
+                    self.others.add(stage)
+                case StageFailed(stage=stage, retry_at=int(at)):
+                    self.timers[stage] = at
+                case StageSuspended(stage=stage, check_at=at) | StageChecked(stage=stage, check_at=at):
+                    self.timers[stage] = at
+                case _:
+                    pass
+        if ready:
+            send(self.env, ready)
+        return started
+
+    def _recover(self, stage: str) -> None:
+        """Settle a stage whose lease ran out, unless its worker gave a sign of life meanwhile."""
+        lease = lease_of(self.env, self.session, stage)
+        if lease + self.env.limits.max_skew > self.env.clock.now():
+            self.leases[stage] = lease
+            return
+        self._commit_and_run(c.Settle(stage, self.env.random.roll(), self._chain()))
+
+    def _meet(self, now: int) -> None:
+        """Somebody else runs what we were poked for: one look at the end of the lease finds out how it went."""
+        state = self.session.state
+        wanted = [self.hint] if self.hint else list(state.active)
+        leases = [
+            self.leases.get(id_, state.stages[id_].at)
+            for id_ in wanted
+            if id_ in state.active and state.stages[id_].status is StageStatus.RUNNING
+        ]
+        self.met = max(min(leases), now) if leases else None
+
+    def _room(self) -> int:
+        """Milliseconds that the next stage may take: all that is left for the first one, then the share's."""
+        end = min(self.share, self.until) if self.done else self.until
+        return int((end - self.env.clock.monotonic()) * 1000) - RESERVE
+
+    def _chain(self) -> c.Chain:
+        goes_on = (self.definition.chain or not self.done) and self.done < self.env.limits.chain_cap
+        return c.Chain(self._room() if goes_on else -1, self.env.limits.lease_grace)
+
+    def _fits(self, stage: str) -> bool:
+        return self.done < self.env.limits.chain_cap and self.definition.stages[stage].timeout <= self._room()
+
+    def _poke(self, stage: str) -> Poke:
+        return Poke(self.session.ref.tenant, self.session.ref.run, stage)
+

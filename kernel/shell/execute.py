@@ -1,0 +1,209 @@
+"""Running user code: one stage body, or one check, turned into the command that records what came of it.
+
+Nothing that user code does can break the engine: whatever it throws becomes an error record. Only ``KeyboardInterrupt``
+passes, because it is meant for the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from kernel.core import commands as c
+from kernel.core.definition import Definition, Given
+from kernel.core.events import CompensationStarted, ErrorRecord, LeaseExpired, RunCancelled, RunFailed, StageStarted
+from kernel.define.code import NotYet, StageCode, Suspended
+from kernel.define.context import Context
+from kernel.errors import (
+    InfrastructureError,
+    InvalidInput,
+    InvalidOutput,
+    InvalidStageInput,
+    LogError,
+    NotUpstream,
+    StageTimedOut,
+)
+from kernel.ports import Live
+from kernel.shell.environment import Environment
+from kernel.shell.load import Session, commits_after, events_of
+from kernel.shell.values import fetch, keep
+
+MAX_MESSAGE = 1_000
+MAX_TRACEBACK = 3_000
+"""Characters kept of an error's message and traceback, so that a failure's commit stays small."""
+
+HEARTBEAT_EVERY = 1.0
+"""Seconds between two signs of life that are written; more frequent ones are dropped."""
+
+
+def run_body(
+    env: Environment, session: Session, definition: Definition, started: StageStarted, chain: c.Chain, until: float
+) -> c.Command:
+    """Run a claimed stage's body under its timeout.
+
+    Args:
+        env: the ports.
+        session: the run; its state holds the claim.
+        definition: its workflow.
+        started: the claim.
+        chain: whether the commit of the result may start the next stage.
+        until: monotonic time in seconds at which the invocation ends.
+
+    Returns:
+        The command that records the result: complete, suspend or fail.
+    """
+    stage = started.stage
+    seq = session.state.stages[stage].seq
+    code: StageCode = definition.code[stage]
+    handle = _Handle(env, session, definition, started, seq, until)
+    try:
+        given: list[Given] = [session.value(env, source) for source in code.sources]
+        with env.alarm.limit(definition.stages[stage].timeout / 1000):
+            result = code.run(Context(handle), given)
+        if isinstance(result, Suspended):
+            kept = keep(env, session.ref, seq, result.state, session.head.ttl)
+            return c.Suspend(stage, seq, kept)
+        output = keep(env, session.ref, seq, result, session.head.ttl)
+        session.offer(stage, result)
+        return c.Complete(stage, seq, output, chain)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
+        record = describe(error, stage, started.attempt)
+        return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain)
+
+
+def run_check(
+    env: Environment, session: Session, definition: Definition, stage: str, chain: c.Chain, until: float
+) -> c.Command:
+    """Run a suspended stage's check. It has no claim, may run twice at once, and must have no effects."""
+    suspended = session.state.stages[stage]
+    code: StageCode = definition.code[stage]
+    spec = definition.stages[stage]
+    handle = _Handle(env, session, definition, StageStarted(stage, suspended.attempt, 0), suspended.seq, until)
+    try:
+        state = session.check_state(env, stage)
+        with env.alarm.limit(spec.timeout / 1000):
+            result = code.check(Context(handle), state)
+        if isinstance(result, NotYet):
+            return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain)
+        output = keep(env, session.ref, suspended.seq, result, session.head.ttl)
+        session.offer(stage, result)
+        return c.Ready(stage, suspended.seq, suspended.at, output, chain)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
+        record = describe(error, stage, suspended.attempt)
+        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain)
+
+
+def _retryable(code: StageCode, error: BaseException) -> bool:
+    if isinstance(error, InfrastructureError | StageTimedOut | SystemExit):
+        return True
+    if isinstance(error, InvalidInput | LogError):
+        return False
+    return isinstance(error, Exception) and code.retryable(error)
+
+
+_CATEGORIES: tuple[tuple[type[BaseException], str], ...] = (
+    (StageTimedOut, "timeout"),
+    (InvalidStageInput, "input"),
+    (NotUpstream, "input"),
+    (InvalidOutput, "output"),
+    (InvalidInput, "output"),
+    (InfrastructureError, "infrastructure"),
+    (LogError, "infrastructure"),
+)
+
+
+def describe(error: BaseException, stage: str, attempt: int) -> ErrorRecord:
+    """An error as it is kept in the log: bounded, and always valid text."""
+    category = next((name for kind, name in _CATEGORIES if isinstance(error, kind)), "user")
+    lines = "".join(traceback.format_exception(error))
+    return ErrorRecord(
+        category=category,
+        kind=type(error).__name__,
+        message=_text(str(error) or repr(error))[:MAX_MESSAGE],
+        stage=stage,
+        attempt=attempt,
+        traceback=_text(lines)[-MAX_TRACEBACK:],
+    )
+
+
+def _text(text: str) -> str:
+    """Lone surrogates cannot be stored."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _Handle:
+    """What a ``Context`` reaches the engine through, for the length of one body or check."""
+
+    __slots__ = ("_beat", "_definition", "_env", "_lease", "_seq", "_session", "_until", "attempt", "stage")
+
+    def __init__(
+        self,
+        env: Environment,
+        session: Session,
+        definition: Definition,
+        started: StageStarted,
+        seq: int,
+        until: float,
+    ) -> None:
+        self._env = env
+        self._session = session
+        self._definition = definition
+        self._seq = seq
+        self._until = until
+        self._beat = 0.0
+        self._lease = started.lease
+        self.stage = started.stage
+        self.attempt = started.attempt
+
+    @property
+    def tenant(self) -> str:
+        return self._session.ref.tenant
+
+    @property
+    def run(self) -> str:
+        return self._session.ref.run
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        extra: dict[str, Any] = {
+            "tenant": self.tenant,
+            "run": self.run,
+            "workflow": self._definition.id,
+            "stage": self.stage,
+            "attempt": self.attempt,
+        }
+        return logging.LoggerAdapter(logging.getLogger("onewrite.stage"), extra)
+
+    def value(self, stage: str) -> Given:
+        return self._session.value(self._env, stage)
+
+    def config(self) -> bytes | None:
+        value = self._session.state.config
+        return None if value is None else fetch(self._env, self._session.ref, value)
+
+    def heartbeat(self, progress: float | None) -> None:
+        """Extend the lease and the body's time: by the stage's timeout, but never past the invocation."""
+        env = self._env
+        now = env.clock.monotonic()
+        if self._lease == 0 or (self._beat and now - self._beat < HEARTBEAT_EVERY):
+            return
+        timeout = min(self._definition.stages[self.stage].timeout / 1000, max(0.0, self._until - now))
+        self._beat = now
+        lease = env.clock.now() + int(timeout * 1000) + env.limits.lease_grace
+        self._lease = max(self._lease, lease)
+        env.store.put(self._session.ref, Live(self._seq, self._lease, progress, self._session.head.ttl))
+        env.alarm.extend(timeout)
+
+    def cancelled(self) -> bool:
+        """Whether somebody ended the run, or took this attempt over, since it was claimed."""
+        session = self._session
+        if session.state.status.finished:
+            return True
+        for record in commits_after(self._env.store, session.ref, session.state.seq):
+            for event in events_of(session.ref, record):
+                if isinstance(event, RunCancelled | RunFailed | CompensationStarted):
+                    return True
+                if isinstance(event, LeaseExpired) and event.stage == self.stage:
+                    return True
+        return False

@@ -1,0 +1,171 @@
+"""Changing a head: waking, sleeping, claiming, parking, finalising. Each change carries the guard that makes it safe.
+
+No late or frozen process can hide a run from the *due* index: ``due`` moves away only under a condition that fails once
+anybody has spoken of a later commit.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+from msgspec.structs import replace
+
+from kernel.core.state import State
+from kernel.errors import NotFound
+from kernel.ports import Guard, Head, HeadUpdate, RunRef
+from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
+from kernel.shell.load import Session
+
+OPEN = "open"
+PARKED = "parked"
+COARSE = (OPEN, PARKED, "completed", "failed", "cancelled")
+"""The coarse statuses of a head; anything finer is in the log."""
+
+
+def coarse(state: State) -> str:
+    """The coarse status that a state calls for."""
+    return state.status.value if state.status.finished else OPEN
+
+
+def shard_of(run: str, shards: int) -> int:
+    """The shard of the indexes that a run is in."""
+    return crc32(run.encode()) % shards
+
+
+def due_shard(shard: int) -> str:
+    """Partition of the *due* index."""
+    return f"due#{shard}"
+
+
+def listing(tenant: str, workflow: str, shard: int) -> str:
+    """Partition of the *runs* index."""
+    return f"{tenant}#{workflow}#{shard}"
+
+
+def listing_order(status: str, created: int, run: str) -> str:
+    """Sort key of the *runs* index."""
+    return f"{status}#{created:013d}#{run}"
+
+
+def _update(env: Environment, session: Session, change: HeadUpdate) -> bool:
+    """Make the change; False if its guard refused it. The session's head follows what is known of it."""
+    refusal = insist(env, lambda: env.store.update(session.ref, change))
+    if refusal is not None:
+        if not isinstance(refusal.existing, Head):
+            message = f"run {session.ref.run} is gone: its retention is over"
+            raise NotFound(message)
+        session.head = refusal.existing
+        # Refused by an earlier try of this very update, whose reply was lost: it is done.
+        return refusal.existing.touched == change.touched
+    head = session.head
+    session.head = replace(
+        head,
+        touched=change.touched,
+        due=None if change.clear_due else head.due if change.due is None else change.due,
+        due_seq=head.due_seq if change.due_seq is None else change.due_seq,
+        status=change.status or head.status,
+        listing_order=change.listing_order or head.listing_order,
+        published=head.published if change.published is None else change.published,
+        publish_failures=head.publish_failures if change.publish_failures is None else change.publish_failures,
+    )
+    return True
+
+
+def claim_look(env: Environment, ref: RunRef, seen: int, now: int) -> bool:
+    """A tick takes a due run: moves ``due``, so that no other tick does the same work."""
+    touched = env.random.token()
+    change = HeadUpdate(
+        guard=Guard.DUE_AS_SEEN, touched=touched, due=now + env.limits.look_grace, seen_due=seen
+    )
+    refusal = insist(env, lambda: env.store.update(ref, change))
+    return refusal is None or (isinstance(refusal.existing, Head) and refusal.existing.touched == touched)
+
+
+def wake(env: Environment, session: Session, now: int) -> None:
+    """Before the first commit on a sleeping or finished run: bring ``due`` near, so that a crash is found.
+
+    A refusal means that somebody else did it.
+    """
+    status = OPEN if session.state.status.finished else None
+    change = HeadUpdate(
+        guard=Guard.WAKE_IS_NEWER,
+        touched=env.random.token(),
+        due=now + env.limits.look_grace,
+        due_seq=session.state.seq + 1,
+        status=status,
+        listing_order=_order(session, status) if status else None,
+    )
+    _update(env, session, change)
+
+
+def sleep(env: Environment, session: Session, until: int) -> bool:
+    """After the commit that put the run to sleep: move ``due`` to shortly before it must wake."""
+    if session.head.due is None:
+        return False
+    change = HeadUpdate(
+        guard=Guard.SLEEP_IS_LATEST,
+        touched=env.random.token(),
+        due=until - lead(env),
+        due_seq=session.state.seq,
+        seen_due=session.head.due,
+    )
+    return _update(env, session, change)
+
+
+def lead(env: Environment) -> int:
+    """How long before its time the tick meets a sleeping run again."""
+    return max(2 * env.limits.tick, env.limits.look_grace)
+
+
+def finalise(env: Environment, session: Session) -> bool:
+    """After a finished run's events are published: set its coarse status and take it out of the *due* index."""
+    status = coarse(session.state)
+    change = HeadUpdate(
+        guard=Guard.FINALISE_IS_LATEST,
+        touched=env.random.token(),
+        due_seq=session.state.seq,
+        status=status,
+        listing_order=_order(session, status),
+        published=session.state.seq,
+        publish_failures=0,
+        clear_due=True,
+    )
+    return _update(env, session, change)
+
+
+def set_status(env: Environment, session: Session, status: str) -> bool:
+    """Park or unpark: this deployment does not have, or has again, what the run is pinned to."""
+    change = HeadUpdate(
+        guard=Guard.STATUS_AS_SEEN,
+        touched=env.random.token(),
+        status=status,
+        listing_order=_order(session, status),
+        seen_status=session.head.status,
+    )
+    return _update(env, session, change)
+
+
+def move_cursor(env: Environment, session: Session, published: int, failures: int) -> bool:
+    """Events up to commit ``published`` are out; what comes next has failed ``failures`` times."""
+    change = HeadUpdate(
+        guard=Guard.CURSOR_AS_SEEN,
+        touched=env.random.token(),
+        published=published,
+        publish_failures=failures,
+        seen_published=session.head.published,
+        seen_failures=session.head.publish_failures,
+    )
+    return _update(env, session, change)
+
+
+def _order(session: Session, status: str) -> str:
+    return listing_order(status, session.identity.created, session.ref.run)
+
+
+def is_final(session: Session) -> bool:
+    """The head says already what the finished state calls for."""
+    head = session.head
+    return head.due is None and head.status == coarse(session.state) and head.published == session.state.seq
+
+

@@ -1,0 +1,217 @@
+"""Loading a run: snapshot, head and the newest commits by one descending read, folded into a ``Session``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kernel.core.codec import decode_events, decode_snapshot, initial_state
+from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
+from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspended, Value
+from kernel.core.evolve import FOLD_VERSION, fold
+from kernel.core.state import Identity, State
+from kernel.errors import CorruptLog
+from kernel.ports import LOG, SNAPSHOT, Commit, Head, RunRef, Snapshot, Store, log_key
+from kernel.shell.environment import Environment
+from kernel.shell.values import fetch
+
+PAGE = 20
+"""Items of the first read. A snapshot is at most 16 commits old in most runs, so one read is enough."""
+MORE = 200
+"""Items of each further read."""
+
+
+class Session:
+    """A run as one worker, tick or request sees it: its head and state, and what of its log is at hand.
+
+    Attributes:
+        ref: which run.
+        head: its head as last seen.
+        state: its state as of the last commit known.
+        recent: events of the commits at hand, by number.
+        snapshot_seq: number that the latest known snapshot covers; 0 without one.
+        snapshot_size: its size in bytes.
+    """
+
+    __slots__ = ("_offered", "_values", "head", "recent", "ref", "snapshot_seq", "snapshot_size", "state")
+
+    def __init__(self, ref: RunRef, head: Head, state: State, recent: dict[int, tuple[AnyEvent, ...]]) -> None:
+        """Hold what was loaded."""
+        self.ref = ref
+        self.head = head
+        self.state = state
+        self.recent = recent
+        self.snapshot_seq = 0
+        self.snapshot_size = 0
+        self._values: dict[tuple[str, int], bytes] = {}
+        self._offered: dict[str, bytes] = {}
+
+    @property
+    def identity(self) -> Identity:
+        """What never changes about the run."""
+        return self.state.identity
+
+    def offer(self, stage: str, text: bytes) -> None:
+        """Have the output of ``stage`` at hand for the commit that is about to record it."""
+        self._offered[stage] = text
+
+    def settle(self) -> None:
+        """The commit landed: what was offered is now recorded by it."""
+        for stage, text in self._offered.items():
+            self._values[stage, self.state.seq] = text
+        self._offered.clear()
+
+    def recall(self, stage: str, seq: int) -> bytes:
+        """The output of ``stage`` in commit ``seq``, if it is at hand.
+
+        Raises:
+            MissingValue: it has to be fetched first, by ``output``.
+        """
+        known = self._values.get((stage, seq))
+        if known is None and seq == self.state.seq + 1:
+            known = self._offered.get(stage)
+        if known is None:
+            raise MissingValue(stage, seq)
+        return known
+
+    def value(self, env: Environment, stage: str) -> Given:
+        """The recorded outcome of a finished stage, fetched if need be.
+
+        Raises:
+            NotUpstream: the stage has no outcome.
+            InfrastructureError: it could not be read.
+        """
+        found = recorded(self.state, stage)
+        return self.output(env, stage, found) if isinstance(found, int) else found
+
+    def output(self, env: Environment, stage: str, seq: int) -> bytes:
+        """The output of ``stage`` in commit ``seq``, fetched if need be."""
+        known = self._values.get((stage, seq))
+        if known is None:
+            known = self._values[stage, seq] = self._fetch(env, stage, seq, StageCompleted)
+        return known
+
+    def check_state(self, env: Environment, stage: str) -> bytes:
+        """What a suspended stage left for its check."""
+        return self._fetch(env, stage, self.state.stages[stage].seq, StageSuspended)
+
+    def _fetch(
+        self, env: Environment, stage: str, seq: int, kind: type[StageCompleted | StageSuspended]
+    ) -> bytes:
+        if stage == RUN_INPUT:
+            return fetch(env, self.ref, self.input)
+        for event in self.events(env.store, seq):
+            if isinstance(event, kind) and event.stage == stage:
+                return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state)
+        message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
+        raise CorruptLog(message)
+
+    @property
+    def input(self) -> Value:
+        """The run's input, as recorded."""
+        if self.state.input is None:
+            message = f"run {self.ref.run}: its creation event holds no input"
+            raise CorruptLog(message)
+        return self.state.input
+
+    def events(self, store: Store, seq: int) -> tuple[AnyEvent, ...]:
+        """The events of a commit, read if they are not at hand."""
+        known = self.recent.get(seq)
+        if known is None:
+            item = store.get(self.ref, log_key(seq))
+            if not isinstance(item, Commit):
+                message = f"run {self.ref.run}: commit {seq} is missing"
+                raise CorruptLog(message)
+            known = self.recent[seq] = events_of(self.ref, item)
+        return known
+
+
+def events_of(ref: RunRef, commit: Commit) -> tuple[AnyEvent, ...]:
+    """The events of a commit, decoded."""
+    return decode_events(commit.v, commit.events, f"run {ref.run}, commit {commit.seq},")
+
+
+def creation(ref: RunRef, head: Head) -> tuple[Identity, tuple[AnyEvent, ...]]:
+    """What the head tells: the run's identity, and the events of commit 0."""
+    identity = Identity(
+        tenant=ref.tenant,
+        run=ref.run,
+        workflow=head.workflow,
+        version=head.version,
+        fingerprint=head.fingerprint,
+        created=head.created,
+        deadline=head.deadline,
+        expires=head.expires,
+    )
+    return identity, decode_events(head.v, head.events, f"run {ref.run}, commit 0,")
+
+
+def load(store: Store, ref: RunRef) -> Session | None:
+    """Load a run as it is now; None if there is no such run.
+
+    Raises:
+        LogError: its log cannot be read.
+    """
+    items = store.range(ref, LOG, SNAPSHOT, limit=PAGE, descending=True)
+    head: Head | None = None
+    snapshot: Snapshot | None = None
+    commits: list[Commit] = []
+    for item in items:
+        match item:
+            case Commit():
+                commits.append(item)
+            case Head():
+                head = item
+            case Snapshot() if item.fold == FOLD_VERSION:
+                snapshot = item
+            case _:
+                pass
+    if head is None:
+        return None
+    base = snapshot.seq if snapshot else 0
+    full = len(items) == PAGE
+    while full and commits and commits[-1].seq > base + 1:
+        older = store.range(
+            ref, log_key(base + 1), log_key(commits[-1].seq - 1), limit=MORE, descending=True
+        )
+        commits.extend(item for item in older if isinstance(item, Commit))
+        full = len(older) == MORE
+    identity, created = creation(ref, head)
+    if snapshot and isinstance(created[0], RunCreated):
+        state = decode_snapshot(snapshot.body, created[0])
+    else:
+        state = initial_state(identity, created)
+    session = Session(ref, head, state, {0: created})
+    if snapshot:
+        session.snapshot_seq, session.snapshot_size = snapshot.seq, len(snapshot.body)
+    for commit in reversed(commits):
+        _append(session, commit)
+    return session
+
+
+def _append(session: Session, commit: Commit) -> None:
+    if commit.seq <= session.state.seq:
+        return
+    if commit.seq != session.state.seq + 1:
+        message = f"run {session.ref.run}: commit {session.state.seq + 1} is missing before {commit.seq}"
+        raise CorruptLog(message)
+    events = session.recent[commit.seq] = events_of(session.ref, commit)
+    fold(session.state, commit.seq, commit.at, events)
+
+
+def catch_up(store: Store, session: Session) -> None:
+    """Fold the commits that others have made since."""
+    for commit in commits_after(store, session.ref, session.state.seq):
+        _append(session, commit)
+
+
+def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iterator[Commit]:
+    """The commits after number ``seq``, in order, consistently read, page by page."""
+    while True:
+        items = store.range(ref, log_key(seq + 1), log_key(9_999_999_999), limit=page)
+        for item in items:
+            if isinstance(item, Commit):
+                yield item
+                seq = item.seq
+        if len(items) < page:
+            return
+

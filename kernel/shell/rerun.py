@@ -1,0 +1,46 @@
+"""Retrying a failed run and rerunning a finished one from a stage: a new generation on the same log."""
+
+from __future__ import annotations
+
+from kernel.core import commands as c
+from kernel.errors import Conflict
+from kernel.limits import check_reason
+from kernel.ports import Poke, RunRef
+from kernel.shell.commit import commit
+from kernel.shell.environment import Environment
+from kernel.shell.leave import send
+from kernel.shell.read import find
+
+
+def retry(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
+    """Let a failed run go on where it failed. What was undone is done again.
+
+    Raises:
+        NotFound: there is no such run.
+        Conflict: it has not failed, expires too soon, or this deployment does not have its workflow.
+    """
+    _reopen(env, ref, "", by, reason)
+
+
+def rerun(env: Environment, ref: RunRef, stage: str, *, by: str, reason: str = "") -> None:
+    """Let a finished run go on from ``stage``: it and all that depends on it run again, upstream outputs are reused.
+
+    Raises:
+        NotFound: there is no such run, or no such stage.
+        Conflict: it is not finished, expires too soon, or something upstream of the stage has no output.
+    """
+    _reopen(env, ref, stage, by, reason)
+
+
+def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> None:
+    check_reason(reason)
+    session = find(env, ref)
+    head = session.head
+    definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
+    if definition is None:
+        message = f"run {ref.run} needs {head.workflow} version {head.version}, which this deployment does not have"
+        raise Conflict(message)
+    lasts = definition.deadline if definition.deadline is not None else env.limits.deadline
+    command = c.Reopen(stage, env.clock.now() + lasts, reason)
+    commit(env, session, definition, command, by=by)
+    send(env, [(Poke(ref.tenant, ref.run), 0)])

@@ -1,0 +1,122 @@
+"""Starting a run: validate, write the head that carries commit 0, poke. Idempotent for callers that give a key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from kernel.core.codec import FORMAT, encode_events
+from kernel.core.events import RunCreated
+from kernel.define.workflow import Workflow
+from kernel.errors import Conflict
+from kernel.limits import check_key, check_tenant
+from kernel.ports import Guard, Head, Poke, RunRef
+from kernel.shell import heads
+from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
+from kernel.shell.leave import send
+from kernel.shell.values import keep
+
+HEAD_TTL_EXTRA = 7 * 86_400
+"""Seconds that a head outlives the rest of its run, so that whenever a head is gone, the rest is."""
+
+
+class Started(Struct, frozen=True):
+    """A run that exists now.
+
+    Attributes:
+        ref: which run.
+        replay: it existed already: the same key and input had been given before.
+    """
+
+    ref: RunRef
+    replay: bool
+
+
+def start(
+    env: Environment,
+    workflow: Workflow[Any, *tuple[Any, ...]],
+    input: object,  # noqa: A002 - the domain's word
+    *,
+    tenant: str,
+    by: str,
+    key: str | None = None,
+    config: Mapping[str, object] | None = None,
+    preset: str | None = None,
+) -> Started:
+    """Create a run of ``workflow``.
+
+    Args:
+        env: the ports.
+        workflow: what to run.
+        input: a model, a mapping, or JSON text; validated against the workflow's input model.
+        tenant: whose run it is.
+        by: who starts it.
+        key: idempotency key; the same key and input give the same run.
+        config: configuration by stage id.
+        preset: name of a configuration that the workflow declares.
+
+    Raises:
+        InvalidInput: input, config or key do not fit. Nothing was stored.
+        Conflict: the key was used with other input.
+        InfrastructureError: the store failed; whether the run exists is unknown, so repeat with the same key.
+    """
+    check_tenant(tenant)
+    accepted = workflow.accept(input)
+    configured = workflow.configure(config, preset)
+    definition = workflow.definition
+    if key is not None:
+        check_key("idempotency key", key)
+    digest = _digest(workflow.id, accepted.decode(), (configured or b"").decode())
+    run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
+    ref = RunRef(tenant, run)
+    now = env.clock.now()
+    deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
+    expires = deadline + env.limits.retention
+    ttl = expires // 1000
+    value = keep(env, ref, 0, accepted, ttl)
+    config_value = None if configured is None else keep(env, ref, 0, configured, ttl)
+    shard = heads.shard_of(run, env.limits.shards)
+    head = Head(
+        workflow=workflow.id,
+        version=definition.version,
+        fingerprint=definition.fingerprint,
+        created=now,
+        deadline=deadline,
+        expires=expires,
+        ttl=ttl + HEAD_TTL_EXTRA,
+        status=heads.OPEN,
+        listing=heads.listing(tenant, workflow.id, shard),
+        listing_order=heads.listing_order(heads.OPEN, now, run),
+        due_shard=heads.due_shard(shard),
+        due=now + env.limits.look_grace,
+        due_seq=0,
+        published=-1,
+        publish_failures=0,
+        touched="",
+        token=env.random.token(),
+        by=by,
+        events=encode_events((RunCreated(value, config_value),)),
+        digest=digest,
+        v=FORMAT,
+    )
+    refusal = insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
+    replay = refusal is not None and not (isinstance(refusal.existing, Head) and refusal.existing.token == head.token)
+    if replay and refusal is not None:
+        existing = refusal.existing
+        if not isinstance(existing, Head) or existing.digest != digest:
+            message = f"idempotency key {key!r} was used for {workflow.id} with other input: take a new key"
+            raise Conflict(message)
+        if existing.due is None or now >= existing.created + env.limits.look_grace:
+            return Started(ref, replay=True)
+    # Also on a replay of a young run: whoever created it may have died before poking.
+    send(env, [(Poke(tenant, run), 0)])
+    return Started(ref, replay=replay)
+
+
+def _digest(*parts: str) -> str:
+    """24 hexadecimal digits, as a random token has."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]

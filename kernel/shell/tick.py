@@ -1,0 +1,191 @@
+"""The maintenance pass over due runs: finds what was lost, reaps what died, wakes what slept, publishes what was left.
+
+Runs no user code and knows no workflow: what needs one is poked to a worker. Its cost depends on the number of due runs
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from kernel.core import commands as c
+from kernel.core.decide import Stale
+from kernel.core.state import StageStatus
+from kernel.errors import OnewriteError
+from kernel.ports import Due, Poke
+from kernel.shell import heads
+from kernel.shell.commit import commit
+from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
+from kernel.shell.leave import leave, lease_of, rest, send
+from kernel.shell.load import Session, load
+from kernel.shell.logs import log
+
+PAGE = 50
+"""Due runs read from a shard at a time."""
+
+
+class Counts(Struct):
+    """What a tick did, by kind.
+
+    Attributes:
+        looked: due runs that were claimed and loaded.
+        claimed: runs or stages that were ready and had nobody: poked.
+        suspended: suspended stages whose check was due: poked.
+        timers: retries that were due: poked.
+        reaped: attempts whose lease had run out.
+        slept: runs put to sleep (again).
+        woken: sleeping runs whose time is near: poked.
+        flushed: events published.
+        dead: events given up as dead letters.
+        deadlines: runs failed because their deadline had passed.
+        finalised: finished runs taken out of the index.
+        parked: runs whose workflow no deployment has had so far: poked.
+        skipped: entries of the index that another tick had taken, or that were stale.
+        failed: runs that could not be looked at; they come again.
+        left: the budget of time or runs was used up before the index was.
+    """
+
+    looked: int = 0
+    claimed: int = 0
+    suspended: int = 0
+    timers: int = 0
+    reaped: int = 0
+    slept: int = 0
+    woken: int = 0
+    flushed: int = 0
+    dead: int = 0
+    deadlines: int = 0
+    finalised: int = 0
+    parked: int = 0
+    skipped: int = 0
+    failed: int = 0
+    left: bool = False
+
+
+def tick(env: Environment, until: float, *, runs: int = 500, by: str = "tick") -> Counts:
+    """Look at the runs that are due, at most ``runs`` of them, until the monotonic time ``until``.
+
+    One bad run or shard does not starve the others: what fails is logged, counted, and comes again.
+    """
+    counts = Counts()
+    seen = 0
+    for entry in _due(env, counts):
+        if seen >= runs or env.clock.monotonic() >= until:
+            counts.left = True
+            break
+        seen += 1
+        try:
+            _look(env, entry, counts, until, by)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one run must not starve the others
+            counts.failed += 1
+            extra = {"tenant": entry.ref.tenant, "run": entry.ref.run, "error": str(error)}
+            log.exception("tick could not look at a run", extra=extra)
+    return counts
+
+
+def _due(env: Environment, counts: Counts) -> Iterator[Due]:
+    """Due runs, shard by shard in turn, so that a crowded shard does not starve the others."""
+    now = env.clock.now()
+    pending = [heads.due_shard(shard) for shard in range(env.limits.shards)]
+    given: set[Due] = set()
+    while pending:
+        for shard in tuple(pending):
+            try:
+                page = env.store.due(shard, now, PAGE)
+            except OnewriteError as error:
+                counts.failed += 1
+                log.exception("tick could not read a shard", extra={"shard": shard, "error": str(error)})
+                pending.remove(shard)
+                continue
+            fresh = [entry for entry in page if entry not in given]
+            given.update(fresh)
+            yield from fresh
+            if len(page) < PAGE or not fresh:
+                pending.remove(shard)
+
+
+def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -> None:
+    if not heads.claim_look(env, entry.ref, entry.due, env.clock.now()):
+        counts.skipped += 1
+        return
+    session = insist(env, lambda: load(env.store, entry.ref), until)
+    if session is None:
+        counts.skipped += 1
+        return
+    counts.looked += 1
+    if not session.state.status.finished:
+        _tend(env, session, counts, until, by)
+    finished = session.state.status.finished
+    flushed = leave(env, session, by=by, timers={}, met=None, until=until)
+    counts.flushed += flushed.published
+    counts.dead += flushed.dead
+    counts.finalised += finished and flushed.clean
+
+
+def _tend(env: Environment, session: Session, counts: Counts, until: float, by: str) -> None:
+    """An unfinished run: fail it if it is overdue, else see who is needed."""
+    now = env.clock.now()
+    state = session.state
+    if now - env.limits.max_skew >= state.deadline:
+        try:
+            commit(env, session, None, c.Expire(), by=by, until=until)
+        except Stale:
+            counts.skipped += 1
+        else:
+            counts.deadlines += 1
+        return
+    if state.asleep is not None:
+        _asleep(env, session, state.asleep, counts, by)
+        return
+    pokes = _needs(env, session, counts, until, by)
+    if session.head.status == heads.PARKED:
+        counts.parked += 1
+    if pokes:
+        send(env, [(poke, 0) for poke in pokes])
+
+
+def _asleep(env: Environment, session: Session, until: int, counts: Counts, by: str) -> None:
+    """A sleeping run was met: its time is near, or it has to be put to sleep again."""
+    now = env.clock.now()
+    if until - heads.lead(env) <= now + env.limits.look_grace:
+        counts.woken += 1
+        send(env, [(Poke(session.ref.tenant, session.ref.run, at=until), until)])
+    elif session.head.due_seq > session.state.seq:
+        # Somebody announced a commit that never came. The new commit takes its number, so it never will.
+        counts.slept += rest(env, session, by=by)
+    else:
+        counts.slept += heads.sleep(env, session, until)
+
+
+def _needs(env: Environment, session: Session, counts: Counts, until: float, by: str) -> list[Poke]:
+    """Reap what died, and say which stages a worker has to look at."""
+    now = env.clock.now()
+    sure = now - env.limits.max_skew
+    state, ref = session.state, session.ref
+    if not state.stages:
+        counts.claimed += 1
+        return [Poke(ref.tenant, ref.run)]
+    pokes: list[Poke] = []
+    for id_ in tuple(state.active):
+        stage = session.state.stages[id_]
+        match stage.status:
+            case StageStatus.SCHEDULED | StageStatus.EXPIRED:
+                counts.claimed += 1
+            case StageStatus.SUSPENDED if stage.at <= sure:
+                counts.suspended += 1
+            case StageStatus.RETRYING if stage.at <= sure:
+                counts.timers += 1
+            case StageStatus.RUNNING if stage.at <= sure and lease_of(env, session, id_) <= sure:
+                try:
+                    commit(env, session, None, c.Reap(id_, stage.seq), by=by, until=until)
+                except Stale:
+                    counts.skipped += 1
+                    continue
+                counts.reaped += 1
+            case _:
+                continue
+        pokes.append(Poke(ref.tenant, ref.run, id_))
+    return pokes

@@ -1,0 +1,68 @@
+"""Where values are kept: small ones in their event, larger ones in a data item, the largest in the blob store."""
+
+from __future__ import annotations
+
+import hashlib
+
+from msgspec import UNSET
+
+from kernel.core.codec import inline
+from kernel.core.events import Value
+from kernel.errors import CorruptLog, InvalidInput
+from kernel.ports import DATA, Data, RunRef
+from kernel.shell.environment import Environment
+
+
+def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int) -> Value:
+    """Put a value where it belongs, before the commit that refers to it.
+
+    Its key is made of ``seq`` (the number of the attempt's Started commit; 0 for the input) and of its content, so
+    that writing it twice is harmless and no two writers can overwrite one another.
+
+    Args:
+        env: the ports.
+        ref: the run.
+        seq: which attempt it comes from.
+        text: its JSON text.
+        ttl: when the store may delete it, in seconds.
+
+    Raises:
+        InvalidInput: it is larger than a value may be.
+    """
+    size = len(text)
+    if size <= env.limits.inline:
+        return inline(text)
+    if size > env.limits.payload:
+        message = f"a value of {size} bytes is too large: at most {env.limits.payload}; keep it elsewhere, pass its key"
+        raise InvalidInput(message)
+    digest = hashlib.sha256(text).hexdigest()
+    if size <= env.limits.data:
+        key = f"{DATA}{seq:010d}#{digest[:16]}"
+        env.store.put(ref, Data(key, text, ttl))
+        return Value(data=key, size=size, sha256=digest)
+    key = f"{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
+    env.blobs.put(key, text)
+    return Value(blob=key, size=size, sha256=digest)
+
+
+def fetch(env: Environment, ref: RunRef, value: Value) -> bytes:
+    """The JSON text of a value, from wherever it is.
+
+    Raises:
+        CorruptLog: it is gone, or not what was written.
+    """
+    if value.json is not UNSET:
+        return bytes(value.json)
+    if value.data:
+        item = env.store.get(ref, value.data)
+        text = item.body if isinstance(item, Data) else None
+    else:
+        text = env.blobs.get(value.blob)
+    where = value.data or value.blob
+    if text is None:
+        message = f"run {ref.run}: the value at {where} is missing"
+        raise CorruptLog(message)
+    if len(text) != value.size or hashlib.sha256(text).hexdigest() != value.sha256:
+        message = f"run {ref.run}: the value at {where} is not what was written (size or checksum differ)"
+        raise CorruptLog(message)
+    return text
