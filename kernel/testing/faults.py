@@ -1,0 +1,115 @@
+"""The fault injector: numbers every call that crosses a port, and makes chosen ones crash, fail, or lose their reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kernel.errors import Unavailable
+from kernel.shell.environment import Environment
+
+
+class Crash(BaseException):
+    """The process died here. Nothing catches it but the test that asked for it."""
+
+
+class Fault(StrEnum):
+    """What can happen to a call."""
+
+    CRASH_BEFORE = "crash-before"
+    """The process dies, and the call was never made."""
+    CRASH_AFTER = "crash-after"
+    """The call took effect, and the process dies."""
+    LOST_REPLY = "lost-reply"
+    """The call took effect, and the caller is told that the store is unavailable."""
+    UNAVAILABLE = "unavailable"
+    """The call is not made, and the caller is told so."""
+
+
+class Call(Struct, frozen=True):
+    """A call that crossed a port.
+
+    Attributes:
+        number: counted from 0 over all ports.
+        port, method: which.
+        arguments: what was passed.
+    """
+
+    number: int
+    port: str
+    method: str
+    arguments: tuple[Any, ...]
+
+
+Choose = Callable[[Call], Fault | None]
+P = TypeVar("P")
+
+
+class Faults:
+    """Counts calls, and injects what ``choose`` says.
+
+    Attributes:
+        calls: every call so far.
+        choose: decides the fate of a call; may be replaced at any time.
+    """
+
+    def __init__(self, choose: Choose = lambda _call: None) -> None:
+        """No faults, unless told otherwise."""
+        self.choose = choose
+        self.calls: list[Call] = []
+
+    def over(self, env: Environment) -> Environment:
+        """The environment with every port that reaches outside wrapped."""
+        return replace(
+            env,
+            store=self.wrap("store", env.store),
+            queue=self.wrap("queue", env.queue),
+            blobs=self.wrap("blobs", env.blobs),
+            sink=self.wrap("sink", env.sink),
+        )
+
+    def wrap(self, name: str, port: P) -> P:
+        """One port, wrapped."""
+        return _Wrapped(self, name, port)  # type: ignore[return-value]  # stands in for any port by forwarding to it
+
+    def at(self, number: int, fault: Fault) -> None:
+        """Inject one fault, at the call with this number."""
+        self.choose = lambda call: fault if call.number == number else None
+
+    def make(self, port: str, method: str, function: Callable[..., Any], arguments: tuple[Any, ...], **named: Any) -> Any:  # noqa: ANN401 - forwards any port's calls
+        """Make a call, with what fate has in store for it."""
+        call = Call(len(self.calls), port, method, arguments)
+        self.calls.append(call)
+        where = f"{port}.{method}, call {call.number}"
+        fault = self.choose(call)
+        if fault is Fault.CRASH_BEFORE:
+            raise Crash(where)
+        if fault is Fault.UNAVAILABLE:
+            raise Unavailable(where)
+        answer = function(*arguments, **named)
+        if fault is Fault.CRASH_AFTER:
+            raise Crash(where)
+        if fault is Fault.LOST_REPLY:
+            raise Unavailable(where)
+        return answer
+
+
+class _Wrapped:
+    """Forwards every method of a port through the injector."""
+
+    def __init__(self, faults: Faults, name: str, port: object) -> None:
+        self._faults = faults
+        self._name = name
+        self._port = port
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        function = getattr(self._port, method)
+
+        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - forwards any port's calls
+            return self._faults.make(self._name, method, function, arguments, **named)
+
+        return call

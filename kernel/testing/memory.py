@@ -1,0 +1,320 @@
+"""Every port in memory: complete, thread-safe, and true to the same suites as the real adapters."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+
+from kernel.ports import (
+    HEAD,
+    Due,
+    Guard,
+    Head,
+    HeadUpdate,
+    Item,
+    Listed,
+    Poke,
+    Published,
+    Refusal,
+    RunRef,
+    Snapshot,
+)
+from kernel.testing.units import apply
+
+
+class _Partition:
+    """A run's items, and their keys in order."""
+
+    __slots__ = ("items", "keys")
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self.keys: list[str] = []
+
+
+def _is_new(existing: Item | None, _new: Item) -> bool:
+    return existing is None
+
+
+def _forward(existing: Item | None, new: Item) -> bool:
+    if not isinstance(existing, Snapshot) or not isinstance(new, Snapshot):
+        return existing is None
+    return (existing.seq, existing.fold) < (new.seq, new.fold)
+
+
+PUTS: dict[Guard, Callable[[Item | None, Item], bool]] = {
+    Guard.RUN_IS_NEW: _is_new,
+    Guard.COMMIT_IS_NEXT: _is_new,
+    Guard.SNAPSHOT_FORWARD: _forward,
+}
+"""What each guard of a put allows, given the item that is there and the one that shall be."""
+
+UPDATES: dict[Guard, Callable[[Head, HeadUpdate], bool]] = {
+    Guard.DUE_AS_SEEN: lambda head, change: head.due is not None and head.due == change.seen_due,
+    Guard.SLEEP_IS_LATEST: lambda head, change: (
+        head.due is not None and head.due == change.seen_due and head.due_seq <= _number(change.due_seq)
+    ),
+    Guard.WAKE_IS_NEWER: lambda head, change: head.due_seq < _number(change.due_seq),
+    Guard.FINALISE_IS_LATEST: lambda head, change: head.due_seq <= _number(change.due_seq),
+    Guard.CURSOR_AS_SEEN: lambda head, change: (
+        head.published == change.seen_published and head.publish_failures == change.seen_failures
+    ),
+    Guard.STATUS_AS_SEEN: lambda head, change: head.status == change.seen_status,
+}
+"""What each guard of a head update allows, given the head that is there."""
+
+
+def _number(value: int | None) -> int:
+    return -1 if value is None else value
+
+
+class MemoryStore:
+    """``Store`` in memory."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._partitions: dict[RunRef, _Partition] = {}
+        self._due: dict[str, dict[RunRef, int]] = {}
+        self._runs: dict[str, dict[RunRef, Listed]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
+        """Write an item whole; under a guard, only if it holds."""
+        with self._lock:
+            partition = self._partitions.get(ref)
+            if partition is None:
+                partition = self._partitions[ref] = _Partition()
+            key = item.key
+            existing = partition.items.get(key)
+            if guard is not None and not PUTS[guard](existing, item):
+                return Refusal(existing)
+            if existing is None:
+                insort(partition.keys, key)
+            partition.items[key] = item
+            if isinstance(item, Head):
+                self._index(ref, existing if isinstance(existing, Head) else None, item)
+            return None
+
+    def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
+        """Change the head if the guard holds. Never creates one."""
+        with self._lock:
+            partition = self._partitions.get(ref)
+            head = partition.items.get(HEAD) if partition else None
+            if partition is None or not isinstance(head, Head):
+                return Refusal(None)
+            if not UPDATES[change.guard](head, change):
+                return Refusal(head)
+            after = apply(head, change)
+            partition.items[HEAD] = after
+            self._index(ref, head, after)
+            return None
+
+    def _index(self, ref: RunRef, before: Head | None, after: Head) -> None:
+        due = self._due.setdefault(after.due_shard, {})
+        if after.due is None:
+            due.pop(ref, None)
+        else:
+            due[ref] = after.due
+        if before is None or before.listing_order != after.listing_order:
+            self._runs.setdefault(after.listing, {})[ref] = Listed(
+                ref, after.workflow, after.version, after.status, after.created, after.listing_order
+            )
+
+    def get(self, ref: RunRef, key: str) -> Item | None:
+        """One item, consistently read."""
+        with self._lock:
+            partition = self._partitions.get(ref)
+            return partition.items.get(key) if partition else None
+
+    def range(
+        self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False
+    ) -> Sequence[Item]:
+        """Up to ``limit`` items between two keys, inclusive, in order."""
+        with self._lock:
+            partition = self._partitions.get(ref)
+            if partition is None:
+                return []
+            keys = partition.keys
+            first, last = bisect_left(keys, low), bisect_right(keys, high)
+            if descending:
+                chosen = keys[max(first, last - limit) : last]
+                chosen.reverse()
+            else:
+                chosen = keys[first : min(last, first + limit)]
+            return [partition.items[key] for key in chosen]
+
+    def delete(self, ref: RunRef, key: str) -> None:
+        """Remove an item if it is there."""
+        with self._lock:
+            partition = self._partitions.get(ref)
+            if partition and partition.items.pop(key, None) is not None:
+                partition.keys.remove(key)
+                if key == HEAD:
+                    self._due = {
+                        shard: {other: due for other, due in entries.items() if other != ref}
+                        for shard, entries in self._due.items()
+                    }
+                    for entries in self._runs.values():
+                        entries.pop(ref, None)
+
+    def due(self, shard: str, until: int, limit: int) -> Sequence[Due]:
+        """Entries of a shard of the *due* index, earliest first."""
+        with self._lock:
+            found = [Due(ref, due) for ref, due in self._due.get(shard, {}).items() if due <= until]
+        return sorted(found, key=lambda entry: entry.due)[:limit]
+
+    def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
+        """Entries of the *runs* index, latest first."""
+        with self._lock:
+            found = [entry for entry in self._runs.get(listing, {}).values() if low <= entry.order < high]
+        return sorted(found, key=lambda entry: entry.order, reverse=True)[:limit]
+
+
+class MemoryQueue:
+    """``Queue`` in memory: keeps messages until they are due by its clock, oldest first."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        """Delays are measured on ``clock``, in milliseconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._messages: list[tuple[int, int, Poke]] = []
+        self._count = 0
+
+    def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+        """Keep the messages."""
+        now = self._clock()
+        with self._lock:
+            for poke, delay in pokes:
+                self._count += 1
+                insort(self._messages, (now + delay * 1000, self._count, poke), key=lambda entry: entry[:2])
+
+    def receive(self) -> Poke | None:
+        """Take the next message that is due; None if there is none."""
+        now = self._clock()
+        with self._lock:
+            if self._messages and self._messages[0][0] <= now:
+                return self._messages.pop(0)[2]
+            return None
+
+    @property
+    def next_at(self) -> int | None:
+        """When the next message is due, in milliseconds."""
+        return self._messages[0][0] if self._messages else None
+
+    @property
+    def waiting(self) -> list[Poke]:
+        """The messages that nobody has taken."""
+        return [poke for _, _, poke in self._messages]
+
+    def clear(self) -> None:
+        """Lose all messages."""
+        with self._lock:
+            self._messages.clear()
+
+
+class MemoryBlobs:
+    """``Blobs`` in memory."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes) -> None:
+        """Write an object."""
+        self.objects[key] = body
+
+    def get(self, key: str) -> bytes | None:
+        """Read an object; None if it is not there."""
+        return self.objects.get(key)
+
+
+class MemorySink:
+    """``Sink`` in memory; refuses the events for which ``refuse`` gives a reason."""
+
+    def __init__(self, refuse: Callable[[Published], str | None] = lambda _event: None) -> None:
+        """Accept everything, unless told otherwise."""
+        self.events: list[Published] = []
+        self.refuse = refuse
+
+    def publish(self, events: Sequence[Published]) -> Sequence[str | None]:
+        """Keep what is accepted."""
+        answers = [self.refuse(event) for event in events]
+        self.events.extend(event for event, problem in zip(events, answers, strict=True) if problem is None)
+        return answers
+
+
+class FakeClock:
+    """``Clock`` that stands still until it is moved; sleeping moves it."""
+
+    def __init__(self, now: int = 1_767_225_600_000) -> None:
+        """Start at ``now`` in milliseconds; by default on 1 January 2026."""
+        self._now = now
+
+    def now(self) -> int:
+        """The time, in milliseconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The time, in seconds."""
+        return self._now / 1000
+
+    def sleep(self, seconds: float) -> None:
+        """Move the clock."""
+        self._now += max(1, int(seconds * 1000))
+
+    def move(self, milliseconds: int) -> None:
+        """Move the clock."""
+        self._now += milliseconds
+
+
+class SystemClock:
+    """``Clock`` of the machine, for benchmarks."""
+
+    @staticmethod
+    def now() -> int:
+        """The time, in milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class SeededRandom:
+    """``Random`` that repeats itself: the same seed gives the same tokens and rolls."""
+
+    def __init__(self, seed: int = 0) -> None:
+        """Draw from ``seed``."""
+        self._random = random.Random(seed)  # noqa: S311 - repeatable by design, for tests only
+
+    def token(self) -> str:
+        """24 characters."""
+        return f"{self._random.getrandbits(96):024x}"
+
+    def roll(self) -> float:
+        """A number in [0, 1)."""
+        return self._random.random()
+
+
+class NoAlarm:
+    """``Alarm`` that never rings."""
+
+    _nothing = nullcontext()
+
+    def limit(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 - a port
+        """Nothing."""
+        return self._nothing
+
+    def extend(self, seconds: float) -> None:
+        """Nothing."""
