@@ -1,11 +1,11 @@
 """How much longer a function takes to start than boto3 alone: `python -m bench.coldstart --json`.
 
 Measured are fresh processes over the built artefact (`make artefact`), which is read-only and whole: no
-`site`, no environment but the settings, nothing of this repository's virtual environment. A handler's process
-imports its module, which is what Lambda does at a cold start. Its floor is the same interpreter over the same
-artefact that imports boto3 and makes the clients that the handler makes while it starts (recorded by a first
-process that watches it). Processes of both kinds alternate, so that a busy moment of the machine hits both;
-compared are the medians.
+`site`, no environment but the settings, nothing of this repository's virtual environment. A handler's
+process asks its module for `handler`, which is what Lambda does at a cold start. Its floor is the same
+interpreter over the same artefact that imports boto3 and makes the clients that the handler makes while it
+starts (recorded by a first process that watches it). Processes of both kinds alternate, so that a busy
+moment of the machine hits both; compared are the medians.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def watched(self, service_name, *args, **options):
 botocore.session.Session.create_client = watched
 module = importlib.import_module({module!r})
 assert callable(module.handler), "no handler in it"
-print(json.dumps(sorted(set(made))))
+print(json.dumps(list(dict.fromkeys(made))))
 """
 
 
@@ -116,7 +116,10 @@ def measure(artefact: Path, rounds: int) -> dict[str, Start]:
     programs = {
         (name, kind): program
         for name in LIMITS
-        for kind, program in (("floor", _floor(clients[name])), ("handler", f"import handlers.{name}"))
+        for kind, program in (
+            ("floor", _floor(clients[name])),
+            ("handler", f"from handlers.{name} import handler"),
+        )
     }
     times: dict[tuple[str, str], list[float]] = {key: [] for key in programs}
     for turn in range(WARM_UP + rounds):

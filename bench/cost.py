@@ -1,0 +1,106 @@
+"""What a run costs: ``python -m bench.cost --json``.
+
+Counted by DynamoDB Local (its own accounting of consumed capacity) behind the real job handler, inputs of 512 bytes and
+outputs of 256. The meter counts the same calls by DynamoDB's published rules; ``meter_agrees_with_engine`` says whether
+both come to the same, call for call. No transactions are used here; DynamoDB Local charges those half of what AWS does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from bench import prices
+from bench.deployment import Deployment, dynamodb_local, sequence, show
+from bench.payloads import Order, Receipt
+from infra.dynamodb.store import Consumed
+from kernel.testing.units import Usage
+from onewrite import Workflow
+
+SHORT, LONG = 2, 12
+STEPS = 10
+APART = 7  # not chained, a stage takes two commits: so these stay under 16, too
+MANY = 1_000
+
+
+def _used(bench: Deployment, workflow: Workflow[Order, Receipt]) -> tuple[Usage, list[Consumed], int]:
+    before, seen, invoked = bench.meter.snapshot(), len(bench.consumed), bench.invocations
+    bench.run(workflow)
+    return bench.meter.snapshot().minus(before), bench.consumed[seen:], bench.invocations - invoked
+
+
+def _written(calls: list[Consumed]) -> float:
+    return sum(call.write for call in calls)
+
+
+def _read(calls: list[Consumed]) -> float:
+    return sum(call.read for call in calls)
+
+
+def late_over_early(calls: list[Consumed], steps: int, early: int = 12) -> float:
+    """Units per step over the last whole snapshot cycles, against the first steps.
+
+    A cycle reaches from one snapshot to the next; the last whole ones that together hold at least 200 steps count.
+    """
+    commits: list[tuple[int, float]] = []
+    snapshots: list[int] = []
+    last = 0
+    for call in calls:
+        if call.operation == "put" and call.key.startswith("log#"):
+            last = int(call.key.removeprefix("log#"))
+            commits.append((last, call.write))
+        elif call.operation == "put" and call.key == "~snap":
+            snapshots.append(last)
+            commits.append((last, call.write))
+    first = [units for seq, units in commits if 2 <= seq <= early + 1]  # commit 1 is the first claim
+    begin = next(seq for seq in reversed(snapshots) if snapshots[-1] - seq >= min(200, steps // 4))
+    late = [units for seq, units in commits if begin < seq <= snapshots[-1]]
+    return (sum(late) / (snapshots[-1] - begin)) / (sum(first) / early)
+
+
+def measure() -> dict[str, Any]:
+    """Measure everything."""
+    short, long, ten, many = sequence(SHORT), sequence(LONG), sequence(STEPS), sequence(MANY)
+    apart_short, apart_long = sequence(SHORT, chain=False), sequence(APART, chain=False)
+    with dynamodb_local() as endpoint:
+        bench = Deployment(endpoint, [short, long, ten, many, apart_short, apart_long])
+        short_usage, short_calls, _ = _used(bench, short)
+        long_usage, long_calls, _ = _used(bench, long)
+        ten_usage, ten_calls, invoked = _used(bench, ten)
+        _, apart_short_calls, _ = _used(bench, apart_short)
+        _, apart_long_calls, _ = _used(bench, apart_long)
+        many_usage, many_calls, _ = _used(bench, many)
+        agrees = _written(bench.consumed) == bench.meter.total.write_units
+        agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01  # noqa: PLR2004
+    per_stage = (_written(long_calls) - _written(short_calls)) / (LONG - SHORT)
+    ours = prices.onewrite(
+        writes=_written(ten_calls), reads=_read(ten_calls), messages=ten_usage.messages, invocations=invoked + 1
+    )
+    million = 1_000_000
+    return {
+        "write_units_per_chained_stage": round(per_stage, 3),
+        "write_units_per_unchained_stage": round((_written(apart_long_calls) - _written(apart_short_calls)) / (APART - SHORT), 3),
+        "read_units_per_unchained_stage": round((_read(apart_long_calls) - _read(apart_short_calls)) / (APART - SHORT), 3),
+        "write_units_per_run_overhead": round(_written(long_calls) - LONG * per_stage, 3),
+        "messages_per_chained_run": max(each.messages for each in (short_usage, long_usage, ten_usage, many_usage)),
+        "late_over_early_step": round(late_over_early(many_calls, MANY), 3),
+        "write_units_per_stage_in_1000_step_run": round(_written(many_calls) / MANY, 3),
+        "meter_agrees_with_engine": agrees,
+        "usd_per_million_runs_of_10_steps": {
+            "onewrite": round(ours * million, 2),
+            "step_functions_standard": round(prices.step_functions(STEPS) * million, 2),
+            "lambda_durable_functions": round(prices.lambda_durable(STEPS) * million, 2),
+        },
+        "prices": prices.PRICE_LIST,
+    }
+
+
+def main() -> None:
+    """Print the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    show(measure(), as_json=parser.parse_args().json)
+
+
+if __name__ == "__main__":
+    main()
