@@ -124,6 +124,10 @@ class Sleep(Struct, frozen=True):
     until: int
 
 
+class Close(Struct, frozen=True):
+    """Somebody announced a commit on a finished run, and died: see to it that it never comes."""
+
+
 Command = (
     Begin
     | Claim
@@ -138,4 +142,5 @@ Command = (
     | Cancel
     | Reopen
     | Sleep
+    | Close
 )

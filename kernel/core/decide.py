@@ -18,6 +18,7 @@ from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
+    Closed,
     CompensationStarted,
     ErrorRecord,
     LeaseExpired,
@@ -331,6 +332,13 @@ def _sleep(draft: _Draft, command: c.Sleep) -> None:
     draft.emit(Slept(command.until))
 
 
+def _close(draft: _Draft, _command: c.Close) -> None:
+    if not draft.state.status.finished:
+        message = "the run goes on"
+        raise Stale(message)
+    draft.emit(Closed())
+
+
 _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Begin: _begin,
     c.Claim: _claim,
@@ -345,4 +353,5 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Cancel: _cancel,
     c.Reopen: _reopen,
     c.Sleep: _sleep,
+    c.Close: _close,
 }

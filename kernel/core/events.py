@@ -200,6 +200,10 @@ class Slept(Event, frozen=True):
     until: int
 
 
+class Closed(Event, frozen=True):
+    """The run stays finished. Somebody had announced a further commit that never came; this one takes its number."""
+
+
 AnyEvent = (
     RunCreated
     | RunCompleted
@@ -216,6 +220,7 @@ AnyEvent = (
     | StageChecked
     | LeaseExpired
     | Slept
+    | Closed
 )
 """The closed union of events, in the order of this file."""
 

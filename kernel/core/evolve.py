@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kernel.core.events import (
     AnyEvent,
+    Closed,
     CompensationStarted,
     LeaseExpired,
     RunCancelled,
@@ -184,6 +185,10 @@ def _slept(state: State, event: Slept) -> None:
     state.asleep = event.until
 
 
+def _closed(state: State, _event: Closed) -> None:
+    """Nothing: the commit's number is what counts."""
+
+
 _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     RunCreated: _created,
     RunCompleted: _completed,
@@ -200,4 +205,5 @@ _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     StageChecked: _checked,
     LeaseExpired: _lease_expired,
     Slept: _slept,
+    Closed: _closed,
 }

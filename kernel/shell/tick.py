@@ -119,6 +119,10 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
     if not session.state.status.finished:
         _tend(env, session, counts, until, by)
     finished = session.state.status.finished
+    if finished and session.head.due_seq > session.state.seq:
+        # Whoever was about to reopen the run died. The new commit takes the number that was announced, so that the
+        # run can be finalised: nobody who thaws can commit it any more.
+        commit(env, session, None, c.Close(), by=by, until=until)
     flushed = leave(env, session, by=by, timers={}, met=None, until=until)
     counts.flushed += flushed.published
     counts.dead += flushed.dead
