@@ -143,9 +143,7 @@ def _check(artefact: Path) -> None:
     if not artefact.is_dir():
         raise BenchError(f"there is no artefact in {artefact}: run `make artefact`")
     if not compiled.is_file():
-        raise BenchError(
-            f"{artefact} was compiled by another Python: run `make artefact`, and this by .venv's"
-        )
+        raise BenchError(f"{artefact} was compiled by another Python: run `make artefact`, and this by .venv's")
     if artefact.stat().st_mode & 0o222:
         raise BenchError(f"{artefact} is not read-only, so it may have changed since: run `make artefact`")
 
@@ -190,9 +188,7 @@ def main() -> int:
     """Measure and print; the result is the exit status."""
     parser = argparse.ArgumentParser(description="Cold starts over the built artefact, against boto3 alone.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, help="processes that count (default: %(default)s)"
-    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="processes that count (default: %(default)s)")
     parser.add_argument("--artefact", type=Path, default=ARTEFACT, help="default: build/lambda")
     choice = parser.parse_args()
     try:

@@ -71,7 +71,8 @@ def measure() -> dict[str, Any]:
         _, apart_long_calls, _ = _used(bench, apart_long)
         many_usage, many_calls, _ = _used(bench, many)
         agrees = _written(bench.consumed) == bench.meter.total.write_units
-        agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01  # noqa: PLR2004
+        agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01
+    further = APART - SHORT
     per_stage = (_written(long_calls) - _written(short_calls)) / (LONG - SHORT)
     ours = prices.onewrite(
         writes=_written(ten_calls), reads=_read(ten_calls), messages=ten_usage.messages, invocations=invoked + 1
@@ -79,8 +80,10 @@ def measure() -> dict[str, Any]:
     million = 1_000_000
     return {
         "write_units_per_chained_stage": round(per_stage, 3),
-        "write_units_per_unchained_stage": round((_written(apart_long_calls) - _written(apart_short_calls)) / (APART - SHORT), 3),
-        "read_units_per_unchained_stage": round((_read(apart_long_calls) - _read(apart_short_calls)) / (APART - SHORT), 3),
+        "write_units_per_unchained_stage": round(
+            (_written(apart_long_calls) - _written(apart_short_calls)) / further, 3
+        ),
+        "read_units_per_unchained_stage": round((_read(apart_long_calls) - _read(apart_short_calls)) / further, 3),
         "write_units_per_run_overhead": round(_written(long_calls) - LONG * per_stage, 3),
         "messages_per_chained_run": max(each.messages for each in (short_usage, long_usage, ten_usage, many_usage)),
         "late_over_early_step": round(late_over_early(many_calls, MANY), 3),

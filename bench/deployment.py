@@ -69,9 +69,7 @@ class Deployment:
         self.meter = Meter()
         self.queue = MemoryQueue(SystemClock.now)
         self.invocations = 0
-        store = DynamoDbStore(
-            self.clients.dynamodb, TABLE, on_consumed=self.consumed.append if metered else None
-        )
+        store = DynamoDbStore(self.clients.dynamodb, TABLE, on_consumed=self.consumed.append if metered else None)
         self.env = Environment(
             store=MeteredStore(store, self.meter) if metered else store,
             queue=MeteredQueue(self.queue, self.meter),

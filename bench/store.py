@@ -38,13 +38,11 @@ def measure(rounds: int = 9) -> dict[str, Any]:
     with dynamodb_local() as endpoint:
         bench = Deployment(endpoint, [few, many], metered=False)
         environment = aws_environment(endpoint)
-        client = boto3.client(
-            "dynamodb", endpoint_url=endpoint, region_name=environment["AWS_DEFAULT_REGION"]
-        )
+        client = boto3.client("dynamodb", endpoint_url=endpoint, region_name=environment["AWS_DEFAULT_REGION"])
         ref = bench.run(many)
-        like = client.get_item(
-            TableName=TABLE, Key={"PK": {"S": ref.partition}, "SK": {"S": log_key(MANY // 2)}}
-        )["Item"]
+        like = client.get_item(TableName=TABLE, Key={"PK": {"S": ref.partition}, "SK": {"S": log_key(MANY // 2)}})[
+            "Item"
+        ]
         _bare_puts(client, like, -1, 100)
         stages, puts = [], []
         for round_ in range(rounds):

@@ -1,4 +1,4 @@
-"""Switching guards off, to see that tests notice: ``python -m tests.guards --list``, and ``GUARD=<name> make test-guards``.
+"""Switching guards off, to see that tests notice: ``GUARD=<name> make test-guards``; ``--list`` names them.
 
 A guard is switched off by replacing its condition with one that always holds, in every store that maps guards.
 """
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the names of all guards, a line each")
     parser.parse_args()
     for guard in Guard:
-        print(guard.value)
+        print(guard.value)  # noqa: T201 - a list for a person
 
 
 if __name__ == "__main__":

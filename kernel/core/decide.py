@@ -41,7 +41,7 @@ from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import Conflict, NotFound
 
 
-class Stale(Exception):  # noqa: N818 - not an error: the normal end of an attempt that somebody overtook
+class Stale(Exception):
     """The attempt, check or look that the command speaks of is no longer current. It changes nothing."""
 
 

@@ -29,7 +29,7 @@ Recall = Callable[[str, int], bytes]
 """Gives the output that a stage (or ``RUN_INPUT``) has in the commit of that number, or raises ``MissingValue``."""
 
 
-class MissingValue(Exception):  # noqa: N818 - not an error: a request to the shell, which loads it and asks again
+class MissingValue(Exception):
     """A decision needs the output that this stage has in commit ``seq``, and it is not at hand."""
 
     def __init__(self, stage: str, seq: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
 from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
@@ -114,7 +115,8 @@ class Graph:
         if not failed:
             return (Complete(),)
         first, _ = min(failed, key=lambda pair: pair[0].seq)
-        error = first.error or ErrorRecord("user", "Unknown", "the stage failed without an error record")
+        recorded = first.error or ErrorRecord("user", "Unknown", "the stage failed without an error record")
+        error = replace(recorded, traceback="")  # the stage's own record keeps it
         undo = self.undo(state) if any(spec.on_failure is Strategy.COMPENSATE for _, spec in failed) else ()
         return (Compensate(undo, error),) if undo else (Fail(error),)
 

@@ -1,4 +1,4 @@
-"""Attending a run: what a worker does on a poke. Load, do what is ready, commit, repeat; then leave the run in order."""
+"""Attending a run, as a worker does on a poke: load, do what is ready, commit, repeat; then leave it in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import insist
-from kernel.shell.leave import leave, lease_of, send
+from kernel.shell.leave import lease_of, leave, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
@@ -50,9 +50,7 @@ class Attended(Struct, frozen=True):
     stages: int = 0
 
 
-def attend(
-    env: Environment, poke: Poke, until: float, *, share: float | None = None, by: str = "worker"
-) -> Attended:
+def attend(env: Environment, poke: Poke, until: float, *, share: float | None = None, by: str = "worker") -> Attended:
     """Look at a run and do what is ready.
 
     Args:
@@ -130,43 +128,35 @@ class _Worker:
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
-        while True:
-            now = self.env.clock.now()
-            step = plan(
-                self.session.state,
-                now,
-                self.env.limits.max_skew,
-                self.hint,
-                others=self.others,
-                leases=self.leases,
-            )
-            match step:
-                case Start():
-                    self._commit_and_run(c.Begin(self._chain()))
-                case Execute(stage=stage):
-                    if not self._fits(stage):
-                        send(self.env, [(self._poke(stage), 0)])
-                        return
-                    self._commit_and_run(c.Claim(stage, self.env.limits.lease_grace))
-                case Check(stage=stage):
-                    if not self._fits(stage):
-                        send(self.env, [(self._poke(stage), 0)])
-                        return
-                    self.done += 1
-                    self._commit_and_run(
-                        run_check(self.env, self.session, self.definition, stage, self._chain(), self.until)
-                    )
-                case Recover(stage=stage):
-                    self._recover(stage)
-                case Overdue():
-                    self._commit(c.Expire())
-                case Idle():
-                    self._meet(now)
-                    return
-                case Over():
-                    return
-            if not self.definition.chain and self.done:
-                return
+        while self._step() and (self.definition.chain or not self.done):
+            pass
+
+    def _step(self) -> bool:
+        """Do the next thing; False if there is none for this worker."""
+        now = self.env.clock.now()
+        state, skew = self.session.state, self.env.limits.max_skew
+        match plan(state, now, skew, self.hint, others=self.others, leases=self.leases):
+            case Start():
+                self._commit_and_run(c.Begin(self._chain()))
+            case Execute(stage=stage) | Check(stage=stage) if not self._fits(stage):
+                send(self.env, [(self._poke(stage), 0)])
+                return False
+            case Execute(stage=stage):
+                self._commit_and_run(c.Claim(stage, self.env.limits.lease_grace))
+            case Check(stage=stage):
+                self.done += 1
+                check = run_check(self.env, self.session, self.definition, stage, self._chain(), self.until)
+                self._commit_and_run(check)
+            case Recover(stage=stage):
+                self._recover(stage)
+            case Overdue():
+                self._commit(c.Expire())
+            case Idle():
+                self._meet(now)
+                return False
+            case Over():
+                return False
+        return True
 
     def _commit_and_run(self, command: c.Command) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
@@ -211,10 +201,11 @@ class _Worker:
 
     def _recover(self, stage: str) -> None:
         """Settle a stage whose lease ran out, unless its worker gave a sign of life meanwhile."""
-        lease = lease_of(self.env, self.session, stage)
-        if lease + self.env.limits.max_skew > self.env.clock.now():
-            self.leases[stage] = lease
-            return
+        if self.session.state.stages[stage].status is StageStatus.RUNNING:  # else somebody has reaped it already
+            lease = lease_of(self.env, self.session, stage)
+            if lease + self.env.limits.max_skew > self.env.clock.now():
+                self.leases[stage] = lease
+                return
         self._commit_and_run(c.Settle(stage, self.env.random.roll(), self._chain()))
 
     def _meet(self, now: int) -> None:
@@ -242,4 +233,3 @@ class _Worker:
 
     def _poke(self, stage: str) -> Poke:
         return Poke(self.session.ref.tenant, self.session.ref.run, stage)
-

@@ -7,7 +7,6 @@ log and decide again.
 
 from __future__ import annotations
 
-
 from kernel.core.codec import FORMAT, encode_events, encode_snapshot
 from kernel.core.commands import Command
 from kernel.core.decide import Decision, decide
@@ -87,9 +86,7 @@ def _is_ours(existing: object, token: str) -> bool:
     return isinstance(existing, Commit) and existing.token == token
 
 
-def _decided(
-    env: Environment, session: Session, definition: Definition | None, command: Command, now: int
-) -> Decision:
+def _decided(env: Environment, session: Session, definition: Definition | None, command: Command, now: int) -> Decision:
     """Decide, fetching the recorded values that the decision turns out to need."""
     while True:
         try:
@@ -119,5 +116,3 @@ def _snapshot(env: Environment, session: Session) -> None:
 def _distance(size: int) -> int:
     kilobytes = -(-(size + 100) // 1024)  # about 100 bytes of keys and names go with the body
     return max(SNAPSHOT_EVERY, SNAPSHOT_PER_KB * kilobytes)
-
-

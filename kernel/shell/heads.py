@@ -75,9 +75,7 @@ def _update(env: Environment, session: Session, change: HeadUpdate) -> bool:
 def claim_look(env: Environment, ref: RunRef, seen: int, now: int) -> bool:
     """A tick takes a due run: moves ``due``, so that no other tick does the same work."""
     touched = env.random.token()
-    change = HeadUpdate(
-        guard=Guard.DUE_AS_SEEN, touched=touched, due=now + env.limits.look_grace, seen_due=seen
-    )
+    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=touched, due=now + env.limits.look_grace, seen_due=seen)
     refusal = insist(env, lambda: env.store.update(ref, change))
     return refusal is None or (isinstance(refusal.existing, Head) and refusal.existing.touched == touched)
 
@@ -167,5 +165,3 @@ def is_final(session: Session) -> bool:
     """The head says already what the finished state calls for."""
     head = session.head
     return head.due is None and head.status == coarse(session.state) and head.published == session.state.seq
-
-

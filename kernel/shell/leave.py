@@ -67,9 +67,7 @@ def leave(
     return flushed
 
 
-def _pokes(
-    env: Environment, session: Session, timers: Mapping[str, int], met: int | None
-) -> list[tuple[Poke, int]]:
+def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: int | None) -> list[tuple[Poke, int]]:
     state, skew = session.state, env.limits.max_skew
     if state.status.finished or state.asleep is not None:
         return []

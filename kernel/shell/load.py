@@ -94,9 +94,7 @@ class Session:
         """What a suspended stage left for its check."""
         return self._fetch(env, stage, self.state.stages[stage].seq, StageSuspended)
 
-    def _fetch(
-        self, env: Environment, stage: str, seq: int, kind: type[StageCompleted | StageSuspended]
-    ) -> bytes:
+    def _fetch(self, env: Environment, stage: str, seq: int, kind: type[StageCompleted | StageSuspended]) -> bytes:
         if stage == RUN_INPUT:
             return fetch(env, self.ref, self.input)
         for event in self.events(env.store, seq):
@@ -170,9 +168,7 @@ def load(store: Store, ref: RunRef) -> Session | None:
     base = snapshot.seq if snapshot else 0
     full = len(items) == PAGE
     while full and commits and commits[-1].seq > base + 1:
-        older = store.range(
-            ref, log_key(base + 1), log_key(commits[-1].seq - 1), limit=MORE, descending=True
-        )
+        older = store.range(ref, log_key(base + 1), log_key(commits[-1].seq - 1), limit=MORE, descending=True)
         commits.extend(item for item in older if isinstance(item, Commit))
         full = len(older) == MORE
     identity, created = creation(ref, head)
@@ -214,4 +210,3 @@ def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iter
                 seq = item.seq
         if len(items) < page:
             return
-

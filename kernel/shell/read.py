@@ -279,4 +279,3 @@ def _listed(
     if cursor is not None:
         high = min(high, f"{status}#{cursor[0]:013d}#{cursor[1]}")
     yield from env.store.runs(listing, f"{status}#{since:013d}", high, limit)
-

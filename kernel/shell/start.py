@@ -78,7 +78,7 @@ def start(
     expires = deadline + env.limits.retention
     ttl = expires // 1000
     value = keep(env, ref, 0, accepted, ttl)
-    config_value = None if configured is None else keep(env, ref, 0, configured, ttl)
+    config_value = None if configured is None else keep(env, ref, 0, configured, ttl, beside=len(accepted))
     shard = heads.shard_of(run, env.limits.shards)
     head = Head(
         workflow=workflow.id,

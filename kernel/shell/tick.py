@@ -19,7 +19,7 @@ from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
-from kernel.shell.leave import leave, lease_of, rest, send
+from kernel.shell.leave import lease_of, leave, rest, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
@@ -71,12 +71,10 @@ def tick(env: Environment, until: float, *, runs: int = 500, by: str = "tick") -
     One bad run or shard does not starve the others: what fails is logged, counted, and comes again.
     """
     counts = Counts()
-    seen = 0
-    for entry in _due(env, counts):
+    for seen, entry in enumerate(_due(env, counts)):
         if seen >= runs or env.clock.monotonic() >= until:
             counts.left = True
             break
-        seen += 1
         try:
             _look(env, entry, counts, until, by)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one run must not starve the others

@@ -13,7 +13,7 @@ from kernel.ports import DATA, Data, RunRef
 from kernel.shell.environment import Environment
 
 
-def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int) -> Value:
+def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, beside: int = 0) -> Value:
     """Put a value where it belongs, before the commit that refers to it.
 
     Its key is made of ``seq`` (the number of the attempt's Started commit; 0 for the input) and of its content, so
@@ -25,12 +25,13 @@ def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int) -> Valu
         seq: which attempt it comes from.
         text: its JSON text.
         ttl: when the store may delete it, in seconds.
+        beside: bytes of other values in the same event.
 
     Raises:
         InvalidInput: it is larger than a value may be.
     """
     size = len(text)
-    if size <= env.limits.inline:
+    if size + beside <= env.limits.inline:
         return inline(text)
     if size > env.limits.payload:
         message = f"a value of {size} bytes is too large: at most {env.limits.payload}; keep it elsewhere, pass its key"

@@ -1,4 +1,4 @@
-"""The fault injector: numbers every call that crosses a port, and makes chosen ones crash, fail, or lose their reply."""
+"""The fault injector: numbers every call that crosses a port; makes chosen ones crash, fail or lose their reply."""
 
 from __future__ import annotations
 
@@ -80,7 +80,14 @@ class Faults:
         """Inject one fault, at the call with this number."""
         self.choose = lambda call: fault if call.number == number else None
 
-    def make(self, port: str, method: str, function: Callable[..., Any], arguments: tuple[Any, ...], **named: Any) -> Any:  # noqa: ANN401 - forwards any port's calls
+    def make(
+        self,
+        port: str,
+        method: str,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        **named: Any,  # noqa: ANN401 - whatever the port's method takes
+    ) -> Any:  # noqa: ANN401 - whatever it answers
         """Make a call, with what fate has in store for it."""
         call = Call(len(self.calls), port, method, arguments)
         self.calls.append(call)

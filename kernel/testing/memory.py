@@ -9,7 +9,6 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-
 from kernel.ports import (
     HEAD,
     Due,
@@ -131,9 +130,7 @@ class MemoryStore:
             partition = self._partitions.get(ref)
             return partition.items.get(key) if partition else None
 
-    def range(
-        self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False
-    ) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
         """Up to ``limit`` items between two keys, inclusive, in order."""
         with self._lock:
             partition = self._partitions.get(ref)

@@ -129,9 +129,7 @@ class Play:
         tenant: str = TENANT,
     ) -> RunRef:
         """Start a run, and do nothing else."""
-        started = start(
-            self.env, workflow, input, tenant=tenant, by="test", key=key, config=config, preset=preset
-        )
+        started = start(self.env, workflow, input, tenant=tenant, by="test", key=key, config=config, preset=preset)
         return started.ref
 
     def run(
@@ -158,9 +156,7 @@ class Play:
         if definition is not None and shown.status == "completed":
             texts = read.result(self.env, session, definition)
             stages = definition.program.outcome()
-            outputs = tuple(
-                definition.code[stage].read_output(text) for stage, text in zip(stages, texts, strict=True)
-            )
+            outputs = tuple(definition.code[stage].read_output(text) for stage, text in zip(stages, texts, strict=True))
         return Ended(ref, shown, log, outputs)
 
     def step(self, seconds: float = 300) -> Attended | None:

@@ -1,8 +1,8 @@
 """The meter: what port calls cost in DynamoDB's request units, counted by DynamoDB's own rules.
 
 A write unit is 1 KB written, a read unit 4 KB read consistently (half of one eventually). A write is charged for the
-larger of the item before and after, and again for every index entry that it puts or removes; a refused conditional write
-is charged too. Source: "DynamoDB read and write operations" in Amazon's developer guide.
+larger of the item before and after, and again for every index entry that it puts or removes; a refused conditional
+write is charged too. Source: "DynamoDB read and write operations" in Amazon's developer guide.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def _head(item: Head) -> int:
     times = number(item.created) + number(item.deadline) + number(item.expires) + number(item.ttl)
     due = -len("due") if item.due is None else number(item.due)
     small = number(item.version) + number(item.due_seq) + number(item.publish_failures) + number(item.v)
-    return (
-        _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published)
-    )
+    return _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published)
 
 
 _COMMIT_KEYS = 5 + len(log_key(0))
@@ -278,9 +276,7 @@ class MeteredStore:
         self._meter.read(ref, 0 if item is None else size_of(ref, item))
         return item
 
-    def range(
-        self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False
-    ) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
         """Range, and count all items of the page together."""
         items = self._store.range(ref, low, high, limit=limit, descending=descending)
         self._meter.read(ref, sum(size_of(ref, item) for item in items))

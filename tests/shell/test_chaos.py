@@ -1,4 +1,4 @@
-"""Seeded histories with many faults at once: crashes, lost replies, lost and doubled messages, commands from all sides."""
+"""Seeded histories with many faults at once: crashes, lost replies, lost and doubled messages, commands."""
 
 from __future__ import annotations
 

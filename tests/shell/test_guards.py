@@ -81,9 +81,7 @@ def commit_is_next() -> None:
     play.faults.choose = choose
     play.step()
     play.play([ref])
-    completed = [
-        event for events in play.ended(ref).log for event in events if isinstance(event, StageCompleted)
-    ]
+    completed = [event for events in play.ended(ref).log for event in events if isinstance(event, StageCompleted)]
     assert [event.attempt for event in completed if event.stage == "charge"] == [2], "the zombie's result counts"
     assert world.done.count("ship") == 1
 
