@@ -95,7 +95,7 @@ def run_check(
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:
-    if isinstance(error, InfrastructureError | StageTimedOut | SystemExit):
+    if isinstance(error, InfrastructureError | SystemExit):
         return True
     if isinstance(error, InvalidInput | LogError):
         return False

@@ -1,0 +1,124 @@
+"""Turns a plan into the ``Definition`` that the kernel runs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from kernel.core.definition import RUN_INPUT, Definition, StageSpec, Strategy, Values
+from kernel.core.events import COMPENSATE, ErrorRecord
+from kernel.core.graph import Graph, Node
+from kernel.define.code import Place, StageCode
+from kernel.define.context import Failed
+from kernel.define.model import codec_of
+from kernel.define.shape import describe
+from kernel.define.signature import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel.define.plan import Placed, Plan
+
+
+def definition_of(plan: Plan) -> Definition:
+    """The workflow as the kernel sees it.
+
+    Raises:
+        DefinitionError: it is not complete.
+    """
+    plan.require_complete()
+    # One who writes compensations means them to be used: "stop" would silently leave them unused.
+    undoable = any(each.stage.options.compensate for each in plan.placed.values())
+    default = plan.on_failure or ("compensate" if undoable else "stop")
+    place = Place(
+        stages={id_: each.stage for id_, each in plan.placed.items()},
+        after={id_: each.after for id_, each in plan.placed.items()},
+    )
+    nodes: list[Node] = []
+    specs: dict[str, StageSpec] = {}
+    code: dict[str, StageCode] = {}
+    for id_, placed in plan.placed.items():
+        specs[id_] = placed.stage.spec(Strategy(placed.stage.options.on_failure or default))
+        code[id_] = _code(placed, place)
+        nodes.append(Node(specs[id_], placed.after, _condition(plan, placed)))
+        if placed.stage.options.compensate:
+            specs[COMPENSATE + id_] = placed.stage.compensation_spec()
+            code[COMPENSATE + id_] = _compensation(placed, place)
+    return Definition(
+        id=plan.id,
+        version=plan.version,
+        fingerprint=_fingerprint(plan),
+        program=Graph(nodes, tuple(id_ for id_ in plan.current if id_ != RUN_INPUT)),
+        stages=specs,
+        code=code,
+        deadline=plan.deadline,
+        chain=plan.chain,
+        compensate_on_cancel=plan.on_cancel == "compensate",
+    )
+
+
+def _code(placed: Placed, place: Place) -> StageCode:
+    stage, contract = placed.stage, placed.stage.contract
+    return StageCode(
+        stage.id,
+        stage.function,
+        contract.parameters,
+        contract.returns,
+        sources=placed.sources,
+        config=contract.config,
+        retry=stage.options.retry,
+        place=place,
+        check=stage.options.check,
+        state=contract.state,
+    )
+
+
+def _compensation(placed: Placed, place: Place) -> StageCode:
+    stage, contract = placed.stage, placed.stage.contract
+    assert stage.options.compensate is not None  # noqa: S101 - the caller asked
+    return StageCode(
+        COMPENSATE + stage.id,
+        stage.options.compensate,
+        (Parameter("output", contract.returns, failable=False),),
+        None,
+        sources=(stage.id,),
+        config=contract.config,
+        retry=stage.options.retry,
+        place=place,
+    )
+
+
+def _condition(plan: Plan, placed: Placed) -> Callable[[Values], bool] | None:
+    wanted = placed.condition
+    if wanted is None:
+        return None
+    codecs = tuple((source, codec_of(plan.gives(source))) for source in placed.sources)
+
+    def decide(values: Values) -> bool:
+        # Everything is asked for before anything is decoded: a value that is not at hand ends this at once.
+        given = [(codec, values(source)) for source, codec in codecs]
+        return bool(
+            wanted(*(Failed.of(each) if isinstance(each, ErrorRecord) else codec.load(each) for codec, each in given))
+        )
+
+    return decide
+
+
+def _fingerprint(plan: Plan) -> str:
+    """Digest of structure and models: of all that a run under way relies on, never of bodies or policies."""
+    seen: set[type] = set()
+    lines = [f"{describe(plan.input, seen)} -> {plan.current}"]
+    for id_, placed in plan.placed.items():
+        contract = placed.stage.contract
+        types = (
+            *(each.annotation for each in contract.parameters),
+            contract.returns,
+            contract.config,
+            contract.state,
+        )
+        lines.append(
+            f"{id_} after {placed.sources} conditional {placed.condition is not None} "
+            f"compensated {placed.stage.options.compensate is not None} "
+            f"takes and gives {' '.join(describe(each, seen) for each in types)}"
+        )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -1,0 +1,61 @@
+"""A run's configuration: presets, overrides, and the models of the stages that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from pydantic import BaseModel
+
+from kernel.define.context import NoConfig
+from kernel.define.model import codec_of, plain_json
+from kernel.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from kernel.define.plan import Plan
+
+
+def configure(plan: Plan, config: Mapping[str, object] | None, preset: str | None) -> bytes | None:
+    """What ``Workflow.configure`` says."""
+    if preset is not None and preset not in plan.presets:
+        raise InvalidInput(f"workflow {plan.id} has no preset {preset!r}; there are: {_listed(plan.presets)}")
+    if config is not None and not isinstance(config, Mapping):
+        raise InvalidInput("the config is refused", (("config", "give an object: configurations by stage id"),))
+    basis = {} if preset is None else plan.presets[preset]
+    wishes = config or {}
+    models = {id_: placed.stage.contract.config for id_, placed in plan.placed.items()}
+    for id_ in wishes:
+        if models.get(id_, NoConfig) is NoConfig:
+            problem = "has no configuration" if id_ in models else "is not in the workflow"
+            able = _listed(each for each, model in models.items() if model is not NoConfig)
+            raise InvalidInput(f"workflow {plan.id}: stage {id_!r} {problem}; stages that can be configured: {able}")
+    complete = {}
+    for id_, model in models.items():
+        where = f"config.{id_}"
+        # A stage that nobody speaks of uses its model's defaults; one whose model has none must be spoken of.
+        if id_ in basis or id_ in wishes or any(field.is_required() for field in model.model_fields.values()):
+            fields = _fields(basis.get(id_), model, where) | _fields(wishes.get(id_), model, where)
+            complete[id_] = msgspec.Raw(codec_of(model).accept(fields, where, by_name=True))
+    return msgspec.json.encode(complete) if complete else None
+
+
+def _fields(given: object, model: type[BaseModel], where: str) -> dict[str, object]:
+    """The fields given, by name."""
+    if given is None:
+        return {}
+    if isinstance(given, BaseModel):
+        given = codec_of(model).accept(given, where)
+    text = given if isinstance(given, bytes) else plain_json(given, where)
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, object])
+    except msgspec.ValidationError:
+        problem = (where, "give an object: fields of the configuration")
+        raise InvalidInput("the config is refused", (problem,)) from None
+    aliases = ((field.validation_alias, name) for name, field in model.model_fields.items())
+    names = {alias: name for alias, name in aliases if isinstance(alias, str)}
+    return {names.get(key, key): value for key, value in fields.items()}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

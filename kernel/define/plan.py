@@ -1,0 +1,128 @@
+"""A workflow while it is written: its stages in their places, and whether each fits where it was put."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from pydantic import BaseModel
+
+from kernel.core.definition import RUN_INPUT
+from kernel.define.model import Hint, members, union
+from kernel.define.shape import fits, name_of
+from kernel.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from kernel.define.policy import OnCancel, OnFailure
+    from kernel.define.signature import Parameter
+    from kernel.define.stage import AnyStage
+
+Presets = Mapping[str, Mapping[str, BaseModel | Mapping[str, Any]]]
+"""Named configurations: by name of the preset and id of the stage, a model or some of its fields."""
+
+
+class Placed(Struct, frozen=True):
+    """A stage in its place.
+
+    Attributes:
+        stage: the stage.
+        sources: where its parameters come from: ids of stages, or ``RUN_INPUT``.
+        condition: says from the same values whether it runs; None if it always does.
+    """
+
+    stage: AnyStage
+    sources: tuple[str, ...]
+    condition: Callable[..., bool] | None = None
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The stages it waits for, each once."""
+        return tuple(dict.fromkeys(id_ for id_ in self.sources if id_ != RUN_INPUT))
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a workflow is made of.
+
+    Attributes:
+        id, version, input, deadline, chain, on_failure, on_cancel, presets: as ``Workflow`` was given them,
+            the deadline in milliseconds.
+        placed: the stages by id, each after all that it depends on.
+        current: the stages whose outputs come next, or are the result.
+    """
+
+    id: str
+    version: int
+    input: type[BaseModel]
+    deadline: int | None
+    chain: bool
+    on_failure: OnFailure | None
+    on_cancel: OnCancel
+    presets: Presets
+    placed: Mapping[str, Placed] = {}
+    current: tuple[str, ...] = (RUN_INPUT,)
+
+    def gives(self, source: str) -> Hint:
+        """The type of what comes from a stage (with ``None`` if it may be skipped), or of the run's input."""
+        if source == RUN_INPUT:
+            return self.input
+        placed = self.placed[source]
+        returns = placed.stage.contract.returns
+        return union((*members(returns), None)) if placed.condition else returns
+
+    def proceeds(self, source: str) -> bool:
+        """Whether what depends on a stage runs when that has failed."""
+        placed = self.placed.get(source)
+        return placed is not None and (placed.stage.options.on_failure or self.on_failure) == "proceed"
+
+    def require_fit(self, stage: AnyStage, sources: tuple[str, ...]) -> None:
+        """See to it that a stage can take what comes from ``sources``.
+
+        The static types say so too, but not everybody checks them, and they don't know what may be a failure.
+
+        Raises:
+            DefinitionError: it cannot; the message says what to change.
+        """
+        what = f"workflow {self.id!r}, stage {stage.id!r}"
+        parameters = stage.require_contract().parameters
+        if len(parameters) != len(sources):
+            raise DefinitionError(
+                f"{what} takes {len(parameters)} inputs, but gets {len(sources)}, "
+                f"from {', '.join(map(_called, sources))}: give it a parameter for each, in this order"
+            )
+        for parameter, source in zip(parameters, sources, strict=True):
+            self._require_parameter(f"{what}: parameter {parameter.name!r}", parameter, source)
+
+    def _require_parameter(self, what: str, parameter: Parameter, source: str) -> None:
+        wanted = name_of(parameter.annotation)
+        for given in members(self.gives(source)):
+            if fits(given, parameter.annotation):
+                continue
+            if given in (None, type(None)):
+                raise DefinitionError(
+                    f"{what} is None when {source} is skipped or gives None: annotate it {wanted} | None"
+                )
+            raise DefinitionError(f"{what} takes {wanted}, but {_called(source)} gives {name_of(given)}")
+        if self.proceeds(source) and not parameter.failable:
+            raise DefinitionError(
+                f"{what} is a Failed when {source} fails and the run proceeds: annotate it {wanted} | Failed"
+            )
+
+    def require_complete(self) -> None:
+        """See to it that there is something to run, and that presets name stages that there are.
+
+        Raises:
+            DefinitionError: it is not so.
+        """
+        if not self.placed:
+            raise DefinitionError(f"workflow {self.id!r} has no stages: add one with .then(stage)")
+        for preset, stages in self.presets.items():
+            if unknown := sorted(stages.keys() - self.placed.keys()):
+                raise DefinitionError(
+                    f"workflow {self.id!r}, preset {preset!r}: there is no stage {unknown[0]!r}; "
+                    f"there are: {', '.join(self.placed)}"
+                )
+
+
+def _called(source: str) -> str:
+    return source or "the run's input"

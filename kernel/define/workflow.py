@@ -1,0 +1,347 @@
+"""``Workflow``: puts stages in order. An immutable value, typed by what comes in and what comes next."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVarTuple, cast, overload
+
+from msgspec.structs import replace
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from kernel.define.compile import definition_of
+from kernel.define.config import configure
+from kernel.define.model import codec_of, is_model
+from kernel.define.plan import Placed, Plan, Presets
+from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
+from kernel.define.shape import require_json
+from kernel.define.signature import takes
+from kernel.define.stage import From, Stage, require_id
+from kernel.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+
+    from kernel.core.definition import Definition
+    from kernel.define.context import Context
+
+MAX_STAGES = 2_000
+"""How many stages a workflow may have, its compensations not counted."""
+
+In = TypeVar("In", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
+Out = TypeVar("Out")
+Out_co = TypeVar("Out_co", covariant=True)
+Now = TypeVarTuple("Now")
+Ins = TypeVarTuple("Ins")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+
+
+class Takes(Protocol[Out_co, *Ins]):
+    """A stage that can be given ``Ins``.
+
+    ``Stage[Out, *Ins]`` is one that is declared with exactly these types. This may be declared with wider
+    ones, such as ``Parcel | Failed`` where a ``Parcel`` comes.
+    """
+
+    @property
+    def id(self) -> str:
+        """A plain function has none, so it is no stage."""
+
+    def __call__(self, ctx: Context[Any], /, *inputs: *Ins) -> Out_co:
+        """Take these, give that."""
+
+
+class Workflow(Generic[In, *Now]):
+    """Stages in order: starts with an ``In``, and has come to the values ``Now``, which the next stage takes.
+
+    ::
+
+        order = Workflow("order", input=Order).then(charge).together(pack, bill).then(ship)
+
+    A workflow never changes: each method gives another one, so that a common beginning can go on in several
+    ways. The result of a run is what ``Now`` is at the end.
+    """
+
+    _plan: Plan
+
+    def __init__(
+        self: Workflow[Model, Model],
+        id: str,  # noqa: A002 - the field's word, and given by position
+        /,
+        *,
+        input: type[Model],  # noqa: A002 - reads best where it is used
+        version: int = 1,
+        deadline: timedelta | None = None,
+        chain: bool = True,
+        on_failure: OnFailure | None = None,
+        on_cancel: OnCancel = "stop",
+        presets: Presets | None = None,
+    ) -> None:
+        """A workflow without stages: the next one takes the run's input.
+
+        Args:
+            id: its name: a letter, then up to 63 letters, digits, hyphens and underscores.
+            input: a pydantic model, what a run is started with.
+            version: from 1. Give the next number to a change that runs under way must not meet.
+            deadline: how long a run may take in all; the deployment's default if not given.
+            chain: whether a worker goes on from stage to stage, at one write each, or stops after each.
+            on_failure: what it means that a stage has failed for good, if the stage does not say: ``stop``,
+                ``proceed`` or ``compensate``. If not given either: ``compensate`` when any stage has a
+                compensation, since one who writes compensations means them to be used; else ``stop``.
+            on_cancel: ``compensate`` undoes a run that is cancelled, ``stop`` leaves it as it is.
+            presets: named configurations: by name of the preset and id of the stage, a model or some of its
+                fields.
+
+        Raises:
+            DefinitionError: an argument makes no sense; the message says what to change.
+        """
+        require_id(id, "workflow")
+        what = f"workflow {id!r}"
+        if not is_whole(version, 1):
+            raise DefinitionError(f"{what}: version is {version!r}: give a whole number from 1")
+        if not is_model(input):
+            raise DefinitionError(f"{what}: input is {input!r}: give a pydantic model")
+        try:
+            require_json(input, f"{what}, its input")
+        except NameError as error:
+            raise DefinitionError(f"{what}: {error}: define it above the workflow") from error
+        require_strategy(on_failure, f"{what}: on_failure", OnFailure)
+        require_strategy(on_cancel, f"{what}: on_cancel", OnCancel)
+        self._plan = Plan(
+            id=id,
+            version=version,
+            input=input,
+            deadline=None if deadline is None else milliseconds(deadline, f"{what}: deadline"),
+            chain=chain,
+            on_failure=on_failure,
+            on_cancel=on_cancel,
+            presets=presets or {},
+        )
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.id!r} version {self.version}>"
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self._plan.id
+
+    @property
+    def version(self) -> int:
+        """From 1. A run stays with the version that it began with."""
+        return self._plan.version
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Names of its presets."""
+        return tuple(self._plan.presets)
+
+    @property
+    def input(self) -> type[In]:
+        """The model of a run's input."""
+        return cast("type[In]", self._plan.input)
+
+    # --- building -----------------------------------------------------------------------------------------
+
+    def then(self, stage: Takes[Out, *Now], /) -> Workflow[In, Out]:
+        """Go on with a stage that takes the values so far.
+
+        Raises:
+            DefinitionError: its id is taken, or it does not take them.
+        """
+        return self._with((stage,), self._plan.current)
+
+    def then_if(self, condition: Callable[[*Now], bool], stage: Takes[Out, *Now], /) -> Workflow[In, Out | None]:
+        """Go on with a stage that runs only if a condition on the values so far holds, and is skipped if not.
+
+        What follows gets ``None`` when it was skipped.
+
+        Args:
+            condition: must be pure. If it throws, the stage fails with that error.
+            stage: takes the values so far.
+
+        Raises:
+            DefinitionError: as ``then``; or the condition does not take as many values.
+        """
+        count = len(self._plan.current)
+        if inspect.iscoroutinefunction(condition) or not takes(condition, count):
+            raise DefinitionError(
+                f"workflow {self.id!r}: the condition of {stage!r} must be a plain function of {count} values"
+            )
+        return self._with((stage,), self._plan.current, condition)
+
+    @overload
+    def together(self, a: Takes[A, *Now], b: Takes[B, *Now], /) -> Workflow[In, A, B]: ...
+    @overload
+    def together(self, a: Takes[A, *Now], b: Takes[B, *Now], c: Takes[C, *Now], /) -> Workflow[In, A, B, C]: ...
+    @overload
+    def together(
+        self, a: Takes[A, *Now], b: Takes[B, *Now], c: Takes[C, *Now], d: Takes[D, *Now], /
+    ) -> Workflow[In, A, B, C, D]: ...
+    @overload
+    def together(
+        self, a: Takes[A, *Now], b: Takes[B, *Now], c: Takes[C, *Now], d: Takes[D, *Now], e: Takes[E, *Now], /
+    ) -> Workflow[In, A, B, C, D, E]: ...
+    @overload
+    def together(
+        self,
+        a: Takes[A, *Now],
+        b: Takes[B, *Now],
+        c: Takes[C, *Now],
+        d: Takes[D, *Now],
+        e: Takes[E, *Now],
+        f: Takes[F, *Now],
+        /,
+    ) -> Workflow[In, A, B, C, D, E, F]: ...
+    def together(self, *stages: Takes[Any, *Now]) -> Workflow[In, *tuple[Any, ...]]:
+        """Go on with two to six stages side by side, each taking the values so far.
+
+        What follows takes their outputs, in this order.
+
+        Raises:
+            DefinitionError: as ``then``.
+        """
+        if not 2 <= len(stages) <= 6:  # noqa: PLR2004 - as many as there are overloads
+            raise DefinitionError(f"workflow {self.id!r}: together takes two to six stages; for more use step")
+        return self._with(stages, self._plan.current)
+
+    @overload
+    def step(self, stage: Takes[Out, A], /, *, after: From[A] | tuple[From[A]]) -> Workflow[In, Out]: ...
+    @overload
+    def step(self, stage: Takes[Out, A, B], /, *, after: tuple[From[A], From[B]]) -> Workflow[In, Out]: ...
+    @overload
+    def step(self, stage: Takes[Out, A, B, C], /, *, after: tuple[From[A], From[B], From[C]]) -> Workflow[In, Out]: ...
+    @overload
+    def step(
+        self, stage: Takes[Out, A, B, C, D], /, *, after: tuple[From[A], From[B], From[C], From[D]]
+    ) -> Workflow[In, Out]: ...
+    def step(
+        self, stage: Takes[Any, *tuple[Any, ...]], /, *, after: From[Any] | tuple[From[Any], ...]
+    ) -> Workflow[In, Any]:
+        """Add a stage that takes the outputs of any stages of the workflow, in the order given.
+
+        What comes next takes its output. Stages that nothing follows run all the same.
+
+        Args:
+            stage: takes the outputs of ``after``.
+            after: one to four stages that are in the workflow already; so a cycle cannot be written.
+
+        Raises:
+            DefinitionError: as ``then``; or one of ``after`` is not in the workflow.
+        """
+        return self._with((stage,), self._ids_of(after if isinstance(after, tuple) else (after,)))
+
+    @overload
+    def output(self, a: From[A], /) -> Workflow[In, A]: ...
+    @overload
+    def output(self, a: From[A], b: From[B], /) -> Workflow[In, A, B]: ...
+    @overload
+    def output(self, a: From[A], b: From[B], c: From[C], /) -> Workflow[In, A, B, C]: ...
+    @overload
+    def output(self, a: From[A], b: From[B], c: From[C], d: From[D], /) -> Workflow[In, A, B, C, D]: ...
+    def output(self, *stages: From[Any]) -> Workflow[In, *tuple[Any, ...]]:
+        """Choose whose outputs come next, or are the result, among all stages of the workflow.
+
+        Raises:
+            DefinitionError: one of them is not in the workflow.
+        """
+        return _workflow(replace(self._plan, current=self._ids_of(stages)))
+
+    def _ids_of(self, stages: tuple[object, ...]) -> tuple[str, ...]:
+        placed = self._plan.placed
+        for each in stages:
+            if not isinstance(each, Stage) or each.id not in placed or not placed[each.id].stage.same(each):
+                raise DefinitionError(
+                    f"workflow {self.id!r} does not hold {each!r}: add it first; "
+                    f"there are: {', '.join(placed) or 'none'}"
+                )
+        if not stages:
+            raise DefinitionError(f"workflow {self.id!r}: name at least one stage")
+        return tuple(each.id for each in stages if isinstance(each, Stage))
+
+    def _with(
+        self,
+        stages: tuple[object, ...],
+        sources: tuple[str, ...],
+        condition: Callable[..., bool] | None = None,
+    ) -> Workflow[In, *tuple[Any, ...]]:
+        placed = dict(self._plan.placed)
+        for each in stages:
+            if not isinstance(each, Stage):
+                raise DefinitionError(f"workflow {self.id!r}: {each!r} is not a stage: decorate it with @stage")
+            if each.id in placed:
+                raise DefinitionError(
+                    f"workflow {self.id!r} has a stage {each.id!r} already: give this one another id, "
+                    f"such as {each.function.__name__}.named({each.id + '-2'!r})"
+                )
+            self._plan.require_fit(each, sources)
+            placed[each.id] = Placed(each, sources, condition)
+        if len(placed) > MAX_STAGES:
+            raise DefinitionError(f"workflow {self.id!r} has more than {MAX_STAGES} stages: split it into several")
+        current = tuple(each.id for each in stages if isinstance(each, Stage))
+        return _workflow(replace(self._plan, placed=placed, current=current))
+
+    def require_complete(self) -> None:
+        """See to it that there is something to run, and that presets name stages that there are.
+
+        Raises:
+            DefinitionError: it is not so.
+        """
+        self._plan.require_complete()
+
+    @cached_property
+    def definition(self) -> Definition:
+        """The workflow as the kernel sees it. Made when first asked for: a worker needs only that of its run.
+
+        Raises:
+            DefinitionError: it is not complete.
+        """
+        return definition_of(self._plan)
+
+    # --- the edge -----------------------------------------------------------------------------------------
+
+    def accept(self, data: object) -> bytes:
+        """A run's input, validated, with defaults filled in: JSON text as it is to be recorded.
+
+        Args:
+            data: JSON text (``bytes`` or ``str``), or what JSON can be made of: a model, a mapping.
+
+        Raises:
+            InvalidInput: it does not fit the model, or is not plain JSON; each problem has a path, such as
+                ``input.lines.0.sku``.
+        """
+        return codec_of(self._plan.input).accept(data, "input")
+
+    def configure(self, config: Mapping[str, object] | None = None, preset: str | None = None) -> bytes | None:
+        """A run's configuration: that of the preset, with the fields given here in place of the preset's.
+
+        Args:
+            config: by stage id, a model or some of its fields.
+            preset: name of one of the workflow's presets.
+
+        Returns:
+            JSON text: by stage id, the whole configuration of each stage that either speaks of; or None.
+
+        Raises:
+            InvalidInput: an unknown stage or preset (the message names those there are), a stage that has no
+                configuration, or one that does not fit its model.
+        """
+        return configure(self._plan, config, preset)
+
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of a run's input."""
+        return self._plan.input.model_json_schema()
+
+
+def _workflow(plan: Plan) -> Workflow[Any, *tuple[Any, ...]]:
+    made: Workflow[Any, *tuple[Any, ...]] = object.__new__(Workflow)
+    made._plan = plan  # noqa: SLF001 - this is its other constructor
+    return made

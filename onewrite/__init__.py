@@ -1,0 +1,57 @@
+"""Durable workflows on AWS Lambda, SQS and DynamoDB: the names that workflows are written with."""
+
+from kernel.core.state import RunStatus
+from kernel.define import (
+    Context,
+    Failed,
+    NoConfig,
+    Pending,
+    Registry,
+    Retry,
+    Stage,
+    Suspend,
+    Workflow,
+    stage,
+)
+from kernel.errors import (
+    Conflict,
+    DefinitionError,
+    InfrastructureError,
+    InvalidInput,
+    InvalidOutput,
+    InvalidStageInput,
+    NotFound,
+    NotUpstream,
+    OnewriteError,
+    PermanentError,
+    Refused,
+    StageError,
+    StageTimedOut,
+)
+
+__all__ = [
+    "Conflict",
+    "Context",
+    "DefinitionError",
+    "Failed",
+    "InfrastructureError",
+    "InvalidInput",
+    "InvalidOutput",
+    "InvalidStageInput",
+    "NoConfig",
+    "NotFound",
+    "NotUpstream",
+    "OnewriteError",
+    "Pending",
+    "PermanentError",
+    "Refused",
+    "Registry",
+    "Retry",
+    "RunStatus",
+    "Stage",
+    "StageError",
+    "StageTimedOut",
+    "Suspend",
+    "Workflow",
+    "stage",
+]

@@ -1,0 +1,162 @@
+"""What users write, and the types that both checkers must infer for it. Read by them only, never run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import assert_type
+
+from pydantic import BaseModel
+
+from onewrite import Context, Failed, NoConfig, Pending, Registry, Retry, Stage, Suspend, Workflow, stage
+
+
+class Order(BaseModel):
+    id: str
+    express: bool = False
+
+
+class Gateway(BaseModel):
+    url: str = "https://example.org"
+
+
+class Receipt(BaseModel):
+    id: str
+
+
+class Parcel(BaseModel):
+    id: str
+
+
+class Invoice(BaseModel):
+    id: str
+
+
+class Shipment(BaseModel):
+    id: str
+
+
+class Job(BaseModel):
+    id: str
+
+
+# --- stages --------------------------------------------------------------------------------------------
+
+
+def refund(ctx: Context[Gateway], receipt: Receipt) -> None:
+    assert_type(ctx.config, Gateway)
+
+
+@stage(retry=Retry(3, on=(ConnectionError,)), timeout=timedelta(seconds=5), compensate=refund)
+def charge(ctx: Context[Gateway], order: Order) -> Receipt:
+    assert_type(ctx.config, Gateway)
+    assert_type(ctx.config.url, str)
+    return Receipt(id=order.id)
+
+
+@stage
+def pack(ctx: Context, receipt: Receipt) -> Parcel:
+    assert_type(ctx.config, NoConfig)
+    assert_type(ctx.run_input(Order), Order)
+    return Parcel(id=receipt.id)
+
+
+@stage(retry=Retry(1), on_failure="proceed")
+def bill(ctx: Context, receipt: Receipt) -> Invoice:
+    return Invoice(id=receipt.id)
+
+
+@stage(at_most_once=True)
+def ship(ctx: Context, parcel: Parcel, invoice: Invoice) -> Shipment:
+    assert_type(ctx.output(charge), Receipt)
+    assert_type(ctx.cancelled, bool)
+    assert_type(ctx.attempt, int)
+    ctx.progress(0.5)
+    ctx.heartbeat()
+    ctx.log.info("shipping %s", parcel.id)
+    return Shipment(id=parcel.id)
+
+
+@stage
+def ship_anyhow(ctx: Context, parcel: Parcel, invoice: Invoice | Failed) -> Shipment:
+    return Shipment(id="none" if isinstance(invoice, Failed) else invoice.id)
+
+
+@stage
+def wrap(ctx: Context, parcel: Parcel | None) -> list[Parcel]:
+    return [] if parcel is None else [parcel]
+
+
+@stage
+def count(ctx: Context, parcels: list[Parcel]) -> int:
+    return len(parcels)
+
+
+def packed(ctx: Context, job: Job) -> Parcel | Pending:
+    return Pending(progress=0.5)
+
+
+def unpack(ctx: Context, parcel: Parcel) -> None: ...
+
+
+@stage(check=packed, every=timedelta(minutes=1), limit=timedelta(hours=6))
+def order_packing(ctx: Context, receipt: Receipt) -> Parcel | Suspend[Job]:
+    return Suspend(Job(id=receipt.id))
+
+
+@stage(check=packed, every=timedelta(minutes=1), limit=timedelta(hours=6), compensate=unpack)
+def always_order_packing(ctx: Context, receipt: Receipt) -> Suspend[Job]:
+    return Suspend(Job(id=receipt.id))
+
+
+assert_type(charge, Stage[Receipt, Order])
+assert_type(pack, Stage[Parcel, Receipt])
+assert_type(bill, Stage[Invoice, Receipt])
+assert_type(ship, Stage[Shipment, Parcel, Invoice])
+assert_type(order_packing, Stage[Parcel, Receipt])
+assert_type(always_order_packing, Stage[Parcel, Receipt])
+assert_type(charge.named("deposit"), Stage[Receipt, Order])
+
+
+def called_directly(ctx: Context[Gateway], order: Order) -> Receipt:
+    """A stage called directly is the plain function."""
+    return charge(ctx, order)
+
+
+# --- workflows -----------------------------------------------------------------------------------------
+
+begun = Workflow("order", input=Order)
+assert_type(begun, Workflow[Order, Order])
+charged = begun.then(charge)
+assert_type(charged, Workflow[Order, Receipt])
+side_by_side = charged.together(pack, bill)
+assert_type(side_by_side, Workflow[Order, Parcel, Invoice])
+assert_type(side_by_side.then(ship), Workflow[Order, Shipment])
+assert_type(charged.then(order_packing), Workflow[Order, Parcel])
+
+# A stage may take more than what comes.
+assert_type(side_by_side.then(ship_anyhow), Workflow[Order, Shipment])
+
+# A condition sees the values so far; what follows sees None when it did not hold.
+perhaps = charged.then_if(lambda receipt: receipt.id != "", pack)
+assert_type(perhaps, Workflow[Order, Parcel | None])
+assert_type(perhaps.then(wrap).then(count), Workflow[Order, int])
+assert_type(
+    side_by_side.then_if(lambda parcel, invoice: parcel.id == invoice.id, ship),
+    Workflow[Order, Shipment | None],
+)
+
+# Any stages of the workflow may be joined, in the order of the parameters.
+assert_type(side_by_side.step(ship, after=(pack, bill)), Workflow[Order, Shipment])
+assert_type(charged.step(pack, after=charge), Workflow[Order, Parcel])
+assert_type(charged.step(pack, after=(charge,)), Workflow[Order, Parcel])
+assert_type(side_by_side.step(ship_anyhow, after=(pack, bill)), Workflow[Order, Shipment])
+assert_type(side_by_side.output(bill), Workflow[Order, Invoice])
+assert_type(side_by_side.output(bill, pack, charge), Workflow[Order, Invoice, Parcel, Receipt])
+
+p, q, r, s = (pack.named(name) for name in "pqrs")
+assert_type(charged.together(p, q, r), Workflow[Order, Parcel, Parcel, Parcel])
+six = charged.together(pack, bill, p, q, r, s)
+assert_type(six, Workflow[Order, Parcel, Invoice, Parcel, Parcel, Parcel, Parcel])
+
+registry = Registry(side_by_side.then(ship), perhaps, six)
+assert_type(registry.latest("order").version, int)

@@ -1,0 +1,203 @@
+"""Mistakes that both checkers must reject: each on a line with mypy's code for it and why it is one.
+
+Read by the checkers only, never run. Under this project's settings both report a ``type: ignore`` that is
+not needed. So a mistake that passes is an error, and so is an error on any other line.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from onewrite import Context, Pending, Retry, Stage, Suspend, Workflow, stage
+
+HOUR = timedelta(hours=1)
+
+
+class Order(BaseModel):
+    id: str
+
+
+class Gateway(BaseModel):
+    url: str = ""
+
+
+class Receipt(BaseModel):
+    id: str
+
+
+class Parcel(BaseModel):
+    id: str
+
+
+class Invoice(BaseModel):
+    id: str
+
+
+class Shipment(BaseModel):
+    id: str
+
+
+class Job(BaseModel):
+    id: str
+
+
+# --- right so far --------------------------------------------------------------------------------------
+
+
+def refund(ctx: Context[Gateway], receipt: Receipt) -> None: ...
+
+
+@stage(compensate=refund)
+def charge(ctx: Context[Gateway], order: Order) -> Receipt:
+    return Receipt(id=order.id)
+
+
+@stage
+def pack(ctx: Context, receipt: Receipt) -> Parcel:
+    return Parcel(id=receipt.id)
+
+
+@stage
+def bill(ctx: Context, receipt: Receipt) -> Invoice:
+    return Invoice(id=receipt.id)
+
+
+@stage
+def ship(ctx: Context, parcel: Parcel, invoice: Invoice) -> Shipment:
+    return Shipment(id=parcel.id + invoice.id)
+
+
+@stage
+def weigh(ctx: Context, parcel: Parcel) -> int:
+    return len(parcel.id)
+
+
+def packed(ctx: Context, job: Job) -> Parcel | Pending:
+    return Pending()
+
+
+begun = Workflow("order", input=Order)
+charged = begun.then(charge)
+side_by_side = charged.together(pack, bill)
+perhaps = charged.then_if(lambda receipt: receipt.id != "", pack)
+
+# --- what comes next -----------------------------------------------------------------------------------
+begun.then(pack)  # type: ignore[arg-type]  # takes a Receipt, not the Order
+begun.then(ship)  # type: ignore[arg-type]  # takes two inputs, gets one
+charged.then(charge)  # type: ignore[arg-type]  # takes an Order, not the Receipt
+charged.together(pack, charge.named("again"))  # type: ignore[arg-type]  # the second takes an Order
+charged.together(pack)  # type: ignore[call-overload]  # one stage is not a group
+side_by_side.then(pack)  # type: ignore[arg-type]  # two outputs come, it takes one
+charged.together(bill, pack).then(ship)  # type: ignore[arg-type]  # joined in the wrong order
+charged.together(pack, bill, pack.named("twice")).then(ship)  # type: ignore[arg-type]  # three outputs come, it takes two
+perhaps.then(weigh)  # type: ignore[arg-type]  # the Parcel may be None
+perhaps.then(ship)  # type: ignore[arg-type]  # one output comes, it takes two
+charged.then_if(lambda receipt: receipt.total > 0, pack)  # type: ignore[attr-defined]  # a Receipt has no total
+charged.then_if(lambda parcel, invoice: True, pack)  # type: ignore[arg-type, misc]  # one value comes, it takes two
+side_by_side.step(ship, after=(bill, pack))  # type: ignore[arg-type]  # joined in the wrong order
+side_by_side.step(ship, after=pack)  # type: ignore[arg-type]  # one output comes, it takes two
+side_by_side.step(ship, after=())  # type: ignore[arg-type]  # it takes two outputs
+charged.step(pack, after="charge")  # type: ignore[call-overload]  # stages are named by themselves, not by their ids
+
+
+def undecorated(ctx: Context, order: Order) -> Receipt:
+    return Receipt(id=order.id)
+
+
+begun.then(undecorated)  # type: ignore[arg-type]  # not a stage
+
+# --- what a workflow is made of ------------------------------------------------------------------------
+Workflow("order", input=dict)  # type: ignore[type-var]  # the input is a model
+Workflow("order")  # type: ignore[call-arg]  # there is no workflow without an input
+Workflow("order", input=Order, deadline=60)  # type: ignore[arg-type]  # durations are timedeltas
+Workflow("order", input=Order, on_failure="ignore")  # type: ignore[arg-type]  # no such strategy
+Workflow("order", input=Order, on_cancel="proceed")  # type: ignore[arg-type]  # a cancelled run does not proceed
+wrong: Workflow[Order, Parcel] = charged  # type: ignore[assignment]  # it has come to a Receipt
+
+# --- what a stage is made of ---------------------------------------------------------------------------
+
+
+@stage(retry=3)  # type: ignore[call-overload, untyped-decorator]  # a policy is a Retry
+def number_for_retry(ctx: Context, order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+@stage(timeout=5)  # type: ignore[call-overload, untyped-decorator]  # durations are timedeltas
+def number_for_timeout(ctx: Context, order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+@stage(on_failure="retry")  # type: ignore[call-overload, untyped-decorator]  # no such strategy
+def no_such_strategy(ctx: Context, order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+@stage(retry=Retry(3, 5))  # type: ignore[arg-type, call-arg]  # the delay has a name and is a timedelta
+def unnamed_delay(ctx: Context, order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+@stage  # type: ignore[arg-type]  # its first parameter must be a Context
+def no_context(order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+@stage(compensate=refund)  # type: ignore[arg-type]  # refund takes a Receipt, the stage gives a Parcel
+def compensated_by_the_wrong_output(ctx: Context[Gateway], order: Order) -> Parcel:
+    raise NotImplementedError
+
+
+def refund_returning(ctx: Context, receipt: Receipt) -> Receipt:
+    raise NotImplementedError
+
+
+@stage(compensate=refund_returning)  # type: ignore[arg-type]  # a compensation gives nothing
+def compensation_that_gives(ctx: Context, order: Order) -> Receipt:
+    raise NotImplementedError
+
+
+def checks_an_order(ctx: Context, order: Order) -> Parcel | Pending:
+    raise NotImplementedError
+
+
+@stage(check=checks_an_order, every=HOUR, limit=HOUR)  # type: ignore[arg-type]  # the stage suspends with a Job
+def check_of_another_state(ctx: Context, receipt: Receipt) -> Parcel | Suspend[Job]:
+    raise NotImplementedError
+
+
+@stage(check=packed, every=HOUR, limit=HOUR)  # type: ignore[arg-type]  # the check gives a Parcel
+def check_of_another_output(ctx: Context, receipt: Receipt) -> Invoice | Suspend[Job]:
+    raise NotImplementedError
+
+
+@stage(check=packed, every=HOUR, limit=HOUR, compensate=refund)  # type: ignore[misc]  # refund takes a Receipt, the check gives a Parcel
+def check_and_compensation_disagree(ctx: Context, receipt: Receipt) -> Parcel | Suspend[Job]:
+    raise NotImplementedError
+
+
+@stage(check=packed, limit=HOUR)  # type: ignore[call-overload, untyped-decorator]  # how often is not said
+def check_without_interval(ctx: Context, receipt: Receipt) -> Parcel | Suspend[Job]:
+    raise NotImplementedError
+
+
+# --- what a stage does ---------------------------------------------------------------------------------
+
+
+def uses(ctx: Context[Gateway], plain: Context, order: Order) -> None:
+    ctx.log.info(ctx.config.port)  # type: ignore[attr-defined]  # a Gateway has no port
+    ctx.log.info(plain.config.url)  # type: ignore[attr-defined]  # this context has no configuration
+    receipt: Parcel = ctx.output(charge)  # type: ignore[assignment]  # charge gives a Receipt
+    ctx.output("charge")  # type: ignore[arg-type]  # stages are named by themselves, not by their ids
+    ctx.run_input(dict)  # type: ignore[type-var]  # the input is read as a model
+    charge(ctx, receipt)  # type: ignore[arg-type]  # takes an Order
+    shipment: Shipment = charge(ctx, order)  # type: ignore[assignment]  # gives a Receipt
+    ctx.log.info(shipment)
+    ctx.log.info(Suspend(Job(id="1")).state.name)  # type: ignore[attr-defined]  # a Job has no name
+    narrower: Stage[Shipment, Parcel] = ship  # type: ignore[assignment]  # it takes an Invoice too
+    ctx.log.info(narrower)
+
+
+def not_a_model(ctx: Context[int], order: Order) -> None:  # type: ignore[type-var]  # a configuration is a model
+    raise NotImplementedError
