@@ -1,0 +1,1 @@
+"""Places where the handlers run: so far this machine (`hosts.local`)."""
