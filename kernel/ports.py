@@ -1,8 +1,9 @@
 """What the kernel needs from outside: seven small ports, and the items, pokes and conditions that cross them.
 
 An adapter implements a port; ``kernel.testing.conformance`` says what it must be true to. Adapters raise
-``Unavailable`` when a call was throttled, failed or has an unknown outcome, and ``Missing`` when what they talk to does
-not exist; nothing else.
+``Unavailable`` when a call was throttled, failed or has an unknown outcome, ``Missing`` when what they talk to does not
+exist, a plain ``InfrastructureError`` when they are asked for what cannot be (an item too large for the store), and
+``LogError`` for an item that cannot be read.
 """
 
 from __future__ import annotations
@@ -291,9 +292,7 @@ class Store(Protocol):
         """One item, consistently read."""
         ...
 
-    def range(
-        self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False
-    ) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
         """Up to ``limit`` items with ``low <= key <= high`` in order of key, consistently read.
 
         May give fewer than there are only when it gives ``limit`` items.

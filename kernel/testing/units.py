@@ -230,11 +230,11 @@ class MeteredStore:
         refusal = self._store.put(ref, item, guard)
         meter = self._meter
         kind = type(item).__name__
-        if refusal is not None:
-            size = size_of(ref, refusal.existing) if refusal.existing is not None else 0
-            meter.wrote(ref, kind, write_units(size), refused=True)
-            return refusal
         size = size_of(ref, item)
+        if refusal is not None:
+            existing = size_of(ref, refusal.existing) if refusal.existing is not None else 0
+            meter.wrote(ref, kind, write_units(max(size, existing)), refused=True)
+            return refusal
         if type(item) is Commit:
             meter.wrote(ref, kind, write_units(size))
             return None

@@ -1,0 +1,1 @@
+"""The adapters: each implements a port of the kernel over one technology that nothing else knows."""

@@ -1,0 +1,93 @@
+"""The composition root: settings and clients in, an ``Environment`` for each function out. Nowhere else are they wired.
+
+The tick runs no user code, so it gets no workflows, and this module imports them only when they are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from infra.clients import Clients
+from infra.dynamodb.store import DynamoDbStore
+from infra.eventbridge import EventBridgeSink
+from infra.s3 import NoBlobs, S3Blobs
+from infra.settings import Settings
+from infra.sqs import SqsQueue
+from infra.system import SignalAlarm, SystemClock, SystemRandom
+from kernel.errors import SettingsError
+from kernel.shell.environment import DAY, SECOND, Definitions, Environment, Limits, NoDefinitions, NoSink
+
+if TYPE_CHECKING:
+    from kernel.define.registry import Registry
+
+MARGIN = timedelta(seconds=10)
+"""What an invocation needs besides a stage's own timeout: cold start, load, commit."""
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The engine's limits as the deployment has set them."""
+    return Limits(
+        lease_grace=settings.lease_grace_seconds * SECOND,
+        look_grace=settings.look_grace_seconds * SECOND,
+        max_skew=settings.max_skew_ms,
+        tick=settings.tick_seconds * SECOND,
+        shards=settings.index_shards,
+        retention=settings.retention_days * DAY,
+        deadline=settings.deadline_days * DAY,
+        invocation=settings.job_timeout_seconds * SECOND,
+        chain_cap=settings.chain_cap,
+        publish=settings.publish if settings.event_bus_name else "none",
+    )
+
+
+def environment(settings: Settings, definitions: Definitions, clients: Clients | None = None) -> Environment:
+    """Everything wired to AWS, or to whatever the settings point at."""
+    aws = clients or Clients(localstack_host=settings.localstack_host)
+    bus = settings.event_bus_name
+    return Environment(
+        store=DynamoDbStore(aws.dynamodb, settings.table_name),
+        queue=SqsQueue(aws.sqs, settings.queue_url),
+        blobs=S3Blobs(lambda: aws.s3, settings.blob_bucket) if settings.blob_bucket else NoBlobs(),
+        sink=EventBridgeSink(lambda: aws.events, bus) if bus else NoSink(),
+        clock=SystemClock(),
+        random=SystemRandom(),
+        alarm=SignalAlarm(),
+        definitions=definitions,
+        limits=limits_of(settings),
+    )
+
+
+def registry(settings: Settings) -> Registry:
+    """The deployment's workflows, checked against the time that a worker has.
+
+    Raises:
+        SettingsError: ``WORKFLOWS`` does not lead to a registry.
+        DefinitionError: a workflow is wrong, or has a stage that no invocation could finish.
+    """
+    from kernel.define.registry import Registry  # noqa: PLC0415 - spares the tick pydantic
+
+    module_name, _, name = settings.workflows.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        message = f"WORKFLOWS={settings.workflows} leads nowhere: {error}"
+        raise SettingsError(message) from error
+    if not isinstance(found, Registry):
+        message = f"WORKFLOWS={settings.workflows} is a {type(found).__name__}, not a Registry"
+        raise SettingsError(message)
+    found.check(timedelta(seconds=settings.job_timeout_seconds) - MARGIN)
+    return found
+
+
+def worker(env: Mapping[str, str]) -> Environment:
+    """For the functions that know the workflows: intake and job."""
+    settings = Settings.from_env(env)
+    return environment(settings, registry(settings))
+
+
+def maintenance(env: Mapping[str, str]) -> Environment:
+    """For the tick."""
+    return environment(Settings.from_env(env), NoDefinitions())

@@ -1,0 +1,251 @@
+"""Items of a run's partition as DynamoDB attributes, and back. The only place that knows raw items.
+
+Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out. A
+field that the sort key tells already is not stored again, but for ``Snapshot.seq``, which a condition
+compares:
+
+========  ==============================================================================================
+item      attributes
+========  ==============================================================================================
+Head      all fields; ``events`` as text
+Commit    at, token, by, events (text), ttl, v
+Snapshot  seq, fold, body (binary), ttl
+Data      body (binary), ttl
+Live      until, progress, ttl
+Dead      at, error, body (binary), ttl
+========  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kernel.errors import CorruptLog, NewerFormat
+from kernel.ports import (
+    DATA,
+    DEAD,
+    HEAD,
+    LIVE,
+    LOG,
+    SNAPSHOT,
+    Commit,
+    Data,
+    Dead,
+    Due,
+    Head,
+    Listed,
+    Live,
+    RunRef,
+    Snapshot,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+    from kernel.ports import Item
+
+    Attributes = dict[str, AttributeValueTypeDef]
+
+
+def key(ref: RunRef, sort_key: str) -> Attributes:
+    """The primary key of an item."""
+    return {"PK": {"S": ref.partition}, "SK": {"S": sort_key}}
+
+
+def to_attributes(ref: RunRef, item: Item) -> Attributes:
+    """An item as DynamoDB keeps it."""
+    attributes = key(ref, item.key)
+    # Commits first: they are most of what is written.
+    if isinstance(item, Commit):
+        attributes |= {
+            "at": {"N": str(item.at)},
+            "token": {"S": item.token},
+            "by": {"S": item.by},
+            "events": {"S": item.events.decode()},
+            "v": {"N": str(item.v)},
+        }
+    elif isinstance(item, Head):
+        attributes |= _head(item)
+    elif isinstance(item, Snapshot):
+        attributes |= {"seq": {"N": str(item.seq)}, "fold": {"N": str(item.fold)}, "body": {"B": item.body}}
+    elif isinstance(item, Data):
+        attributes["body"] = {"B": item.body}
+    elif isinstance(item, Live):
+        attributes["until"] = {"N": str(item.until)}
+        if item.progress is not None:
+            attributes["progress"] = {"N": repr(item.progress)}
+    else:
+        attributes |= {"at": {"N": str(item.at)}, "error": {"S": item.error}, "body": {"B": item.body}}
+    attributes["ttl"] = {"N": str(item.ttl)}
+    return attributes
+
+
+def _head(head: Head) -> Attributes:
+    attributes: Attributes = {
+        "workflow": {"S": head.workflow},
+        "version": {"N": str(head.version)},
+        "fingerprint": {"S": head.fingerprint},
+        "created": {"N": str(head.created)},
+        "deadline": {"N": str(head.deadline)},
+        "expires": {"N": str(head.expires)},
+        "status": {"S": head.status},
+        "listing": {"S": head.listing},
+        "listing_order": {"S": head.listing_order},
+        "due_shard": {"S": head.due_shard},
+        "due_seq": {"N": str(head.due_seq)},
+        "published": {"N": str(head.published)},
+        "publish_failures": {"N": str(head.publish_failures)},
+        "touched": {"S": head.touched},
+        "token": {"S": head.token},
+        "by": {"S": head.by},
+        "events": {"S": head.events.decode()},
+        "digest": {"S": head.digest},
+        "v": {"N": str(head.v)},
+    }
+    if head.due is not None:
+        attributes["due"] = {"N": str(head.due)}
+    return attributes
+
+
+# boto3 types what it returns as it types what it is given, so reading is not worth its types: what is in the
+# table is checked here, at run time, by being read.
+def from_attributes(raw: Mapping[str, Any]) -> Item:
+    """An item as the kernel knows it. Attributes that are not known are ignored.
+
+    Raises:
+        NewerFormat: an item of a kind that this version does not know.
+        CorruptLog: it lacks an attribute, or one has another type.
+    """
+    sort_key: str = raw["SK"]["S"]
+    for prefix, read in _READERS:
+        if sort_key.startswith(prefix):
+            try:
+                return read(sort_key, raw)
+            except (KeyError, ValueError) as error:
+                raise CorruptLog(
+                    f"item {sort_key} of run {raw['PK']['S']} cannot be read: {type(error).__name__}: {error}"
+                ) from error
+    raise NewerFormat(f"item {sort_key} of run {raw['PK']['S']} is of no kind that this version of Onewrite knows")
+
+
+def _read_commit(sort_key: str, raw: Mapping[str, Any]) -> Commit:
+    return Commit(
+        seq=int(sort_key[len(LOG) :]),
+        at=int(raw["at"]["N"]),
+        token=raw["token"]["S"],
+        by=raw["by"]["S"],
+        events=raw["events"]["S"].encode(),
+        ttl=int(raw["ttl"]["N"]),
+        v=int(raw["v"]["N"]),
+    )
+
+
+def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
+    return Head(
+        workflow=raw["workflow"]["S"],
+        version=int(raw["version"]["N"]),
+        fingerprint=raw["fingerprint"]["S"],
+        created=int(raw["created"]["N"]),
+        deadline=int(raw["deadline"]["N"]),
+        expires=int(raw["expires"]["N"]),
+        ttl=int(raw["ttl"]["N"]),
+        status=raw["status"]["S"],
+        listing=raw["listing"]["S"],
+        listing_order=raw["listing_order"]["S"],
+        due_shard=raw["due_shard"]["S"],
+        due=int(raw["due"]["N"]) if "due" in raw else None,
+        due_seq=int(raw["due_seq"]["N"]),
+        published=int(raw["published"]["N"]),
+        publish_failures=int(raw["publish_failures"]["N"]),
+        touched=raw["touched"]["S"],
+        token=raw["token"]["S"],
+        by=raw["by"]["S"],
+        events=raw["events"]["S"].encode(),
+        digest=raw["digest"]["S"],
+        v=int(raw["v"]["N"]),
+    )
+
+
+def _read_snapshot(_: str, raw: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        seq=int(raw["seq"]["N"]), fold=int(raw["fold"]["N"]), body=raw["body"]["B"], ttl=int(raw["ttl"]["N"])
+    )
+
+
+def _read_data(sort_key: str, raw: Mapping[str, Any]) -> Data:
+    return Data(key=sort_key, body=raw["body"]["B"], ttl=int(raw["ttl"]["N"]))
+
+
+def _read_live(sort_key: str, raw: Mapping[str, Any]) -> Live:
+    return Live(
+        seq=int(sort_key[len(LIVE) :]),
+        until=int(raw["until"]["N"]),
+        progress=float(raw["progress"]["N"]) if "progress" in raw else None,
+        ttl=int(raw["ttl"]["N"]),
+    )
+
+
+def _read_dead(sort_key: str, raw: Mapping[str, Any]) -> Dead:
+    seq, index = sort_key[len(DEAD) :].split("#")
+    return Dead(
+        seq=int(seq),
+        index=int(index),
+        at=int(raw["at"]["N"]),
+        error=raw["error"]["S"],
+        body=raw["body"]["B"],
+        ttl=int(raw["ttl"]["N"]),
+    )
+
+
+_READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (
+    (LOG, _read_commit),
+    (HEAD, _read_head),
+    (SNAPSHOT, _read_snapshot),
+    (LIVE, _read_live),
+    (DATA, _read_data),
+    (DEAD, _read_dead),
+)
+
+
+def due_of(raw: Mapping[str, Any]) -> Due:
+    """An entry of the *due* index."""
+    return Due(ref=_ref_of(raw), due=int(raw["due"]["N"]))
+
+
+def listed_of(raw: Mapping[str, Any]) -> Listed:
+    """An entry of the *runs* index."""
+    return Listed(
+        ref=_ref_of(raw),
+        workflow=raw["workflow"]["S"],
+        version=int(raw["version"]["N"]),
+        status=raw["status"]["S"],
+        created=int(raw["created"]["N"]),
+        order=raw["listing_order"]["S"],
+    )
+
+
+def _ref_of(raw: Mapping[str, Any]) -> RunRef:
+    tenant, _, run = raw["PK"]["S"].partition("#")
+    return RunRef(tenant, run)
+
+
+def size(raw: Mapping[str, Any]) -> int:
+    """Size of an item in bytes as DynamoDB counts it for request units.
+
+    Source: "DynamoDB item sizes and formats", Amazon DynamoDB Developer Guide: names and texts by their UTF-8
+    bytes, binaries by their bytes, numbers by about a byte per two significant digits and one more.
+    """
+    total = 0
+    for name, value in raw.items():
+        total += len(name.encode())
+        for kind, content in value.items():
+            if kind == "S":
+                total += len(content.encode())
+            elif kind == "N":
+                digits = content.lstrip("-").replace(".", "").strip("0")
+                total += (len(digits) + 1) // 2 + 1 + content.startswith("-")
+            else:
+                total += len(content)
+    return total

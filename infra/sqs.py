@@ -1,0 +1,200 @@
+"""Pokes over SQS: how they are sent, and how a message's body becomes a poke again."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from infra.failures import AWS_ERRORS, translate
+from kernel.errors import Missing, OnewriteError
+from kernel.ports import MAX_DELAY, Poke
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import (
+        BatchResultErrorEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
+
+log = logging.getLogger(__name__)
+
+BATCH = 10
+"""Messages per call (SQS, SendMessageBatch)."""
+FORMAT = 1
+"""The newest message format that this version reads."""
+MAX_BODY = 4096
+"""Characters. Ours are under 1 KB: what is longer is not one."""
+MAX_NAME = 256
+"""Characters of a tenant, a run id or a stage id in a message."""
+
+
+class ForeignMessage(OnewriteError):
+    """A queue message that is no poke, or one of a newer version of Onewrite.
+
+    It can never be attended: it belongs in the dead-letter queue.
+    """
+
+
+class SqsQueue:
+    """Implements ``kernel.ports.Queue``. May be shared by threads.
+
+    Messages carry their tenant as message group, which on a standard queue makes it a fair one: a tenant with
+    many runs does not delay the others (SQS Developer Guide, "Fair queues"). An endpoint that knows groups
+    only on FIFO queues is found out by its first refusal, and is sent none from then on.
+
+    Args:
+        client: an SQS client, see ``infra.clients``.
+        url: the queue's URL.
+    """
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+        self._grouped = True
+
+    def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+        """Send each poke with a delay in seconds.
+
+        A poke that fails, after botocore's retries, is logged and dropped: the due index finds its run.
+
+        Raises:
+            Missing: the queue does not exist, or sending to it is denied.
+        """
+        for start in range(0, len(pokes), BATCH):
+            self._send(pokes[start : start + BATCH])
+
+    def _send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+        try:
+            failed = self._failed(pokes)
+        except Missing:
+            raise
+        except OnewriteError as error:
+            log.warning("%d pokes not sent, left to the due index: %s", len(pokes), error)
+            return
+        for poke, reason in failed:
+            log.warning("poke for run %s#%s not sent, left to the due index: %s", poke.tenant, poke.run, reason)
+
+    def _failed(self, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
+        """Send up to ten pokes; those that failed, and why."""
+        grouped = self._grouped
+        entries = [_entry(str(i), poke, delay, grouped=grouped) for i, (poke, delay) in enumerate(pokes)]
+        try:
+            failures = self._call(entries)
+        except AWS_ERRORS as error:
+            failure = translate(
+                error,
+                f"sending {len(pokes)} pokes to {self._url}",
+                "Check QUEUE_URL, the region, and what the function's role allows.",
+            )
+            if not grouped or not _is_about_groups(str(error)):
+                raise failure from error
+            return self._ungrouped(pokes)
+        if grouped and any(_is_about_groups(failure.get("Message", "")) for failure in failures):
+            return self._ungrouped([pokes[int(failure["Id"])] for failure in failures])
+        return [
+            (pokes[int(failure["Id"])][0], f"{failure['Code']}: {failure.get('Message', '')}") for failure in failures
+        ]
+
+    def _ungrouped(self, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
+        self._grouped = False
+        log.info("%s takes no message groups: sending without, so the queue is not fair", self._url)
+        return self._failed(pokes)
+
+    def _call(self, entries: list[SendMessageBatchRequestEntryTypeDef]) -> list[BatchResultErrorEntryTypeDef]:
+        return self._client.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", [])
+
+
+def _is_about_groups(message: str) -> bool:
+    """Whether a refusal is of the message group: so it reads where groups are for FIFO queues only."""
+    return "MessageGroupId" in message or "not valid for this queue type" in message
+
+
+def _entry(id_: str, poke: Poke, delay: int, *, grouped: bool) -> SendMessageBatchRequestEntryTypeDef:
+    entry: SendMessageBatchRequestEntryTypeDef = {
+        "Id": id_,
+        "MessageBody": encode(poke),
+        "DelaySeconds": max(0, min(delay, MAX_DELAY)),
+    }
+    if grouped:
+        entry["MessageGroupId"] = _group(poke.tenant)
+    return entry
+
+
+def _group(tenant: str) -> str:
+    """The tenant as a message group: of up to 128 printable characters of ASCII, without spaces.
+
+    Two tenants that end up in one group share a fair part of the queue, nothing else.
+    """
+    return re.sub(r"[^!-~]", "_", tenant)[:128]
+
+
+def encode(poke: Poke) -> str:
+    """The body of a poke's message: JSON text."""
+    return msgspec.json.encode(poke).decode()
+
+
+class _Message(Poke, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A poke as it must stand in a message of this version: nothing unknown in it."""
+
+
+class _Version(msgspec.Struct):
+    """What messages of all versions have."""
+
+    v: int = FORMAT
+
+
+_message = msgspec.json.Decoder(_Message)
+_version = msgspec.json.Decoder(_Version)
+
+
+def parse(body: str) -> Poke:
+    """The poke in a message's body.
+
+    Raises:
+        ForeignMessage: it is no poke of ours, or of a newer version.
+    """
+    if len(body) > MAX_BODY:
+        raise ForeignMessage(f"not a poke: its body has {len(body)} characters, a poke at most {MAX_BODY}")
+    try:
+        message = _message.decode(body)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        _refuse_newer(body)
+        raise ForeignMessage(f"not a poke: {error}") from error
+    if message.v != FORMAT:
+        _refuse_newer(body)
+        raise ForeignMessage(f"not a poke: there is no version {message.v}")
+    for problem in _problems(message):
+        raise ForeignMessage(f"not a poke: {problem}")
+    return Poke(tenant=message.tenant, run=message.run, stage=message.stage, at=message.at)
+
+
+def _refuse_newer(body: str) -> None:
+    try:
+        found = _version.decode(body).v
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return
+    if found > FORMAT:
+        raise ForeignMessage(
+            f"a poke of version {found}, written by a newer version of Onewrite (this reads up to {FORMAT}). "
+            "Deploy that version: the due index keeps the run until then"
+        )
+
+
+def _problems(poke: Poke) -> Iterator[str]:
+    for name, value in (("tenant", poke.tenant), ("run", poke.run), ("stage", poke.stage)):
+        if len(value) > MAX_NAME:
+            yield f"its {name} has {len(value)} characters, more than {MAX_NAME}"
+        elif not value and name != "stage":
+            yield f"its {name} is empty"
+        elif "#" in value and name != "stage":
+            yield f"its {name} contains '#'"
+    if not 0 <= poke.at < _END_OF_TIME:
+        yield f"its time {poke.at} is none"
+
+
+_END_OF_TIME = 253_402_300_800_000  # the year 10000, in milliseconds

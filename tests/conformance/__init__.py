@@ -1,0 +1,1 @@
+"""Every adapter under the suite of its port: in memory, on moto, on DynamoDB Local."""

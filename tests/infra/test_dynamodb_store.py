@@ -1,0 +1,226 @@
+"""The DynamoDB store where no engine can be made to behave: lost items, failures, pages, odd items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import NoCredentialsError, ReadTimeoutError
+
+from infra.dynamodb import guards
+from infra.dynamodb.items import from_attributes, to_attributes
+from infra.dynamodb.store import Consumed, DynamoDbStore
+from kernel.errors import CorruptLog, InfrastructureError, Missing, NewerFormat, Unavailable
+from kernel.ports import HEAD, Guard, HeadUpdate, Item, Refusal, RunRef, log_key
+from kernel.testing.conformance.examples import commit, data, dead, head, live, snapshot
+from tests.infra.aws import client_error, fake
+
+REF = RunRef("acme", "r1")
+REFUSED = "ConditionalCheckFailedException"
+
+
+def test_a_refusal_without_the_item_is_followed_by_a_consistent_read() -> None:
+    there = commit(1)
+    client = fake(client_error(REFUSED), {"Item": to_attributes(REF, there)})
+
+    refusal = DynamoDbStore(client, "t").put(REF, commit(1), Guard.COMMIT_IS_NEXT)
+
+    assert refusal == Refusal(there)
+    operation, request = client.requests[1]
+    assert (operation, request["ConsistentRead"]) == ("get_item", True)
+    assert request["Key"] == {"PK": {"S": "acme#r1"}, "SK": {"S": log_key(1)}}
+
+
+def test_a_refusal_with_the_item_costs_no_read() -> None:
+    there = commit(1)
+    client = fake(client_error(REFUSED, Item=to_attributes(REF, there)))
+
+    assert DynamoDbStore(client, "t").put(REF, commit(1), Guard.COMMIT_IS_NEXT) == Refusal(there)
+    assert len(client.requests) == 1
+
+
+def test_a_commit_is_one_conditional_put_that_asks_for_the_item_it_may_lose_to() -> None:
+    client = fake({})
+    item = commit(7)
+
+    DynamoDbStore(client, "t").put(REF, item, Guard.COMMIT_IS_NEXT)
+
+    assert client.requests == [
+        (
+            "put_item",
+            {
+                "TableName": "t",
+                "Item": to_attributes(REF, item),
+                "ConditionExpression": "attribute_not_exists(PK)",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            },
+        )
+    ]
+
+
+def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_to() -> None:
+    client = fake({})
+    change = HeadUpdate(guard=Guard.STATUS_AS_SEEN, touched="t1", status="parked", seen_status="open", clear_due=True)
+
+    DynamoDbStore(client, "t").update(REF, change)
+
+    assert client.requests == [
+        (
+            "update_item",
+            {
+                "TableName": "t",
+                "Key": {"PK": {"S": "acme#r1"}, "SK": {"S": "~head"}},
+                "UpdateExpression": "SET touched = :touched, #status = :status REMOVE due",
+                "ConditionExpression": "#status = :seen_status",
+                "ExpressionAttributeNames": {"#status": "status"},
+                "ExpressionAttributeValues": {
+                    ":touched": {"S": "t1"},
+                    ":status": {"S": "parked"},
+                    ":seen_status": {"S": "open"},
+                },
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(client_error("ThrottlingException"), Unavailable, id="throttled"),
+        pytest.param(client_error("TransactionConflictException"), Unavailable, id="conflict"),
+        pytest.param(client_error("InternalServerError", status=500), Unavailable, id="server-error"),
+        pytest.param(ReadTimeoutError(endpoint_url="http://x"), Unavailable, id="time-out"),
+        pytest.param(client_error("ResourceNotFoundException"), Missing, id="no-table"),
+        pytest.param(client_error("AccessDeniedException"), Missing, id="denied"),
+        pytest.param(NoCredentialsError(), Missing, id="no-credentials"),
+        pytest.param(client_error("ValidationException", "wrong"), InfrastructureError, id="not-understood"),
+    ],
+)
+def test_a_failure_of_any_call_is_never_taken_for_a_refusal(error: Exception, kind: type[InfrastructureError]) -> None:
+    change = HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched="t", due_seq=1)
+    calls = [
+        lambda store: store.put(REF, commit(1), Guard.COMMIT_IS_NEXT),
+        lambda store: store.update(REF, change),
+        lambda store: store.get(REF, HEAD),
+        lambda store: store.range(REF, "a", "b", limit=1),
+        lambda store: store.delete(REF, HEAD),
+        lambda store: store.due("due#0", 1, 1),
+        lambda store: store.runs("acme#order#0", "", "~", 1),
+    ]
+
+    for call in calls:
+        with pytest.raises(InfrastructureError, match="table 'onewrite'") as caught:
+            call(DynamoDbStore(fake(error), "onewrite"))
+        assert type(caught.value) is kind
+
+
+def test_pages_are_followed_until_the_limit_and_not_further() -> None:
+    commits = [to_attributes(REF, commit(seq)) for seq in range(1, 5)]
+    after = {"PK": {"S": "acme#r1"}, "SK": {"S": log_key(2)}}
+    pages: list[Any] = [
+        {"Items": commits[:2], "LastEvaluatedKey": after},
+        {"Items": [], "LastEvaluatedKey": after},
+        {"Items": commits[2:3], "LastEvaluatedKey": after},
+    ]
+    client = fake(*pages)
+
+    found = DynamoDbStore(client, "t").range(REF, "log#", "log#~", limit=3)
+
+    assert [item.key for item in found] == [log_key(1), log_key(2), log_key(3)]
+    assert [request["Limit"] for _, request in client.requests] == [3, 1, 1]
+    assert client.requests[1][1]["ExclusiveStartKey"] == after
+
+
+def test_the_store_asks_for_units_only_where_somebody_listens() -> None:
+    quiet, loud = fake({}), fake({"ConsumedCapacity": {"CapacityUnits": 1.0}})
+    heard: list[Consumed] = []
+
+    DynamoDbStore(quiet, "t").put(REF, commit(1))
+    DynamoDbStore(loud, "t", heard.append).put(REF, commit(1))
+
+    assert "ReturnConsumedCapacity" not in quiet.requests[0][1]
+    assert loud.requests[0][1]["ReturnConsumedCapacity"] == "TOTAL"
+    assert heard == [Consumed("put", log_key(1), write=1.0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (HeadUpdate(guard=Guard.DUE_AS_SEEN, touched="t"), "seen_due"),
+        (HeadUpdate(guard=Guard.SLEEP_IS_LATEST, touched="t", seen_due=1), "due_seq"),
+        (HeadUpdate(guard=Guard.CURSOR_AS_SEEN, touched="t", seen_published=1), "seen_failures"),
+        (HeadUpdate(guard=Guard.STATUS_AS_SEEN, touched="t"), "seen_status"),
+    ],
+)
+def test_a_guard_that_has_nothing_to_compare_with_is_a_mistake_that_is_not_sent(change: HeadUpdate, field: str) -> None:
+    client = fake()
+
+    with pytest.raises(ValueError, match=f"HeadUpdate.{field} is needed"):
+        DynamoDbStore(client, "t").update(REF, change)
+
+    assert client.requests == []
+
+
+@pytest.mark.parametrize("guard", list(Guard))
+def test_every_guard_has_a_condition_that_can_be_replaced_at_run_time(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(guards.CONDITIONS, guard, guards.ALWAYS)
+    client = fake()
+    store = DynamoDbStore(client, "t")
+
+    if guard is Guard.SNAPSHOT_FORWARD:
+        store.put(REF, snapshot(1), guard)
+    elif guard in {Guard.RUN_IS_NEW, Guard.COMMIT_IS_NEXT}:
+        store.put(REF, commit(1), guard)
+    else:
+        store.update(REF, HeadUpdate(guard=guard, touched="t"))
+
+    [(_, request)] = client.requests
+    assert request["ConditionExpression"] == guards.ALWAYS
+    assert set(request.get("ExpressionAttributeValues", {})) <= {":touched"}  # DynamoDB refuses what is not used
+
+
+ATTRIBUTES: list[tuple[Item, set[str]]] = [
+    (commit(1), {"at", "token", "by", "events", "ttl", "v"}),
+    (snapshot(1), {"seq", "fold", "body", "ttl"}),
+    (data(), {"body", "ttl"}),
+    (live(1), {"until", "ttl"}),
+    (live(1, progress=0.5), {"until", "progress", "ttl"}),
+    (dead(1), {"at", "error", "body", "ttl"}),
+    (head(REF), set(head(REF).__struct_fields__)),
+    (head(REF, due=None), set(head(REF).__struct_fields__) - {"due"}),
+]
+KINDS = ["commit", "snapshot", "data", "live", "live-progress", "dead", "head", "head-not-due"]
+
+
+@pytest.mark.parametrize(("item", "names"), ATTRIBUTES, ids=KINDS)
+def test_an_item_stores_its_fields_and_nothing_twice(item: Item, names: set[str]) -> None:
+    assert set(to_attributes(REF, item)) == {"PK", "SK"} | names
+
+
+def test_the_events_of_a_commit_can_be_read_in_the_console() -> None:
+    assert to_attributes(REF, commit(1))["events"] == {"S": '[{"type":"StageScheduled","stage":"charge"}]'}
+
+
+def test_attributes_that_a_later_version_added_are_ignored() -> None:
+    raw = to_attributes(REF, commit(1))
+
+    assert from_attributes({**raw, "mood": {"S": "good"}}) == from_attributes(raw)
+
+
+@pytest.mark.parametrize("item", [item for item, _ in ATTRIBUTES], ids=KINDS)
+def test_an_item_that_lacks_an_attribute_is_corrupt_and_named(item: Item) -> None:
+    raw = to_attributes(REF, item)
+    required = set(raw) - {"PK", "SK", "progress", "due"}
+
+    for name in required:
+        without = {key: value for key, value in raw.items() if key != name}
+        with pytest.raises(CorruptLog, match=f"item {item.key} of run acme#r1 cannot be read.*{name}"):
+            from_attributes(without)
+
+
+def test_an_item_of_an_unknown_kind_was_written_by_a_newer_version() -> None:
+    with pytest.raises(NewerFormat, match="act#charge of run acme#r1"):
+        from_attributes({"PK": {"S": "acme#r1"}, "SK": {"S": "act#charge"}})
