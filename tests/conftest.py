@@ -11,7 +11,6 @@ from kernel.ports import Guard
 from tests.guards import switched_off
 from tests.shell.flows import world
 
-
 NOT_RUN = "DynamoDB Local did NOT run"
 """How a test that needed the engine says so when it is skipped."""
 

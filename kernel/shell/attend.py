@@ -17,7 +17,7 @@ from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
-from kernel.shell.insist import insist
+from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import lease_of, leave, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
@@ -67,7 +67,8 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     if poke.at > env.clock.now():
         send(env, [(poke, poke.at)])
         return Attended(Outcome.EARLY)
-    session = insist(env, lambda: load(env.store, poke.ref))
+    patience = min(until, env.clock.monotonic() + PATIENCE, until if share is None else share)
+    session = insist(env, lambda: load(env.store, poke.ref), patience)
     if session is None:
         log.info("poke for a run that is gone", extra={"run": poke.run})
         return Attended(Outcome.GONE)
@@ -145,7 +146,7 @@ class _Worker:
                 self._commit_and_run(c.Claim(stage, self.env.limits.lease_grace))
             case Check(stage=stage):
                 self.done += 1
-                check = run_check(self.env, self.session, self.definition, stage, self._chain(), self.until)
+                check = run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
                 self._commit_and_run(check)
             case Recover(stage=stage):
                 self._recover(stage)
@@ -171,7 +172,7 @@ class _Worker:
                 log.warning("claim dropped: its lease ran out before the body could start", extra=extra)
                 return
             self.done += 1
-            command = run_body(self.env, self.session, self.definition, started, self._chain(), self.until)
+            command = run_body(self.env, self.session, self.definition, started, self._chain, self.until)
 
     def _commit(self, command: c.Command) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""

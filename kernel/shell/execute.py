@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from kernel.core import commands as c
@@ -29,6 +30,9 @@ from kernel.shell.environment import Environment
 from kernel.shell.load import Session, commits_after, events_of
 from kernel.shell.values import fetch, keep
 
+Chain = Callable[[], c.Chain]
+"""How much time is left for a next stage, asked when this one is done."""
+
 MAX_MESSAGE = 1_000
 MAX_TRACEBACK = 3_000
 """Characters kept of an error's message and traceback, so that a failure's commit stays small."""
@@ -38,7 +42,7 @@ HEARTBEAT_EVERY = 1.0
 
 
 def run_body(
-    env: Environment, session: Session, definition: Definition, started: StageStarted, chain: c.Chain, until: float
+    env: Environment, session: Session, definition: Definition, started: StageStarted, chain: Chain, until: float
 ) -> c.Command:
     """Run a claimed stage's body under its timeout.
 
@@ -47,7 +51,7 @@ def run_body(
         session: the run; its state holds the claim.
         definition: its workflow.
         started: the claim.
-        chain: whether the commit of the result may start the next stage.
+        chain: tells, once the body is done, whether the commit of its result may start the next stage.
         until: monotonic time in seconds at which the invocation ends.
 
     Returns:
@@ -66,14 +70,14 @@ def run_body(
             return c.Suspend(stage, seq, kept)
         output = keep(env, session.ref, seq, result, session.head.ttl)
         session.offer(stage, result)
-        return c.Complete(stage, seq, output, chain)
+        return c.Complete(stage, seq, output, chain())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
         record = describe(error, stage, started.attempt)
-        return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain)
+        return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain())
 
 
 def run_check(
-    env: Environment, session: Session, definition: Definition, stage: str, chain: c.Chain, until: float
+    env: Environment, session: Session, definition: Definition, stage: str, chain: Chain, until: float
 ) -> c.Command:
     """Run a suspended stage's check. It has no claim, may run twice at once, and must have no effects."""
     suspended = session.state.stages[stage]
@@ -85,13 +89,13 @@ def run_check(
         with env.alarm.limit(spec.timeout / 1000):
             result = code.check(Context(handle), state)
         if isinstance(result, NotYet):
-            return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain)
+            return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain())
         output = keep(env, session.ref, suspended.seq, result, session.head.ttl)
         session.offer(stage, result)
-        return c.Ready(stage, suspended.seq, suspended.at, output, chain)
+        return c.Ready(stage, suspended.seq, suspended.at, output, chain())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
         record = describe(error, stage, suspended.attempt)
-        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain)
+        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain())
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:

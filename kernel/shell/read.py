@@ -77,10 +77,10 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     compensation: str = ""
 
 
-def view(state: State, head: Head) -> RunView:
-    """What a state shows."""
+def view(state: State, head: Head | None = None) -> RunView:
+    """What a state shows; with the head as it is now, whether the run is parked."""
     identity = state.identity
-    parked = head.status == heads.PARKED and not state.status.finished
+    parked = head is not None and head.status == heads.PARKED and not state.status.finished
     return RunView(
         run=identity.run,
         tenant=identity.tenant,
@@ -120,7 +120,7 @@ def show(env: Environment, ref: RunRef, *, seq: int | None = None, at: int | Non
     if seq is None and at is None:
         return view(session.state, session.head)
     state = replay(env, session, seq=seq, at=at)
-    return view(state, session.head)
+    return view(state)
 
 
 def replay(env: Environment, session: Session, *, seq: int | None = None, at: int | None = None) -> State:

@@ -13,7 +13,7 @@ from kernel.core.events import RunCreated
 from kernel.define.workflow import Workflow
 from kernel.errors import Conflict
 from kernel.limits import check_key, check_tenant
-from kernel.ports import Guard, Head, Poke, RunRef
+from kernel.ports import HEAD, Guard, Head, Poke, RunRef
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
@@ -73,6 +73,11 @@ def start(
     digest = _digest(workflow.id, accepted.decode(), (configured or b"").decode())
     run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
     ref = RunRef(tenant, run)
+    if key is not None and len(accepted) + len(configured or b"") > env.limits.inline:
+        # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
+        found = insist(env, lambda: env.store.get(ref, HEAD))
+        if isinstance(found, Head):
+            return _known(env, ref, found, digest, key)
     now = env.clock.now()
     deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
     expires = deadline + env.limits.retention
@@ -104,17 +109,21 @@ def start(
         v=FORMAT,
     )
     refusal = insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
-    replay = refusal is not None and not (isinstance(refusal.existing, Head) and refusal.existing.token == head.token)
-    if replay and refusal is not None:
-        existing = refusal.existing
-        if not isinstance(existing, Head) or existing.digest != digest:
-            message = f"idempotency key {key!r} was used for {workflow.id} with other input: take a new key"
-            raise Conflict(message)
-        if existing.due is None or now >= existing.created + env.limits.look_grace:
-            return Started(ref, replay=True)
-    # Also on a replay of a young run: whoever created it may have died before poking.
+    # Refused by an earlier try of this very put, whose reply was lost: the run is ours.
+    if refusal is not None and isinstance(refusal.existing, Head) and refusal.existing.token != head.token:
+        return _known(env, ref, refusal.existing, digest, key)
     send(env, [(Poke(tenant, run), 0)])
-    return Started(ref, replay=replay)
+    return Started(ref, replay=False)
+
+
+def _known(env: Environment, ref: RunRef, head: Head, digest: str, key: str | None) -> Started:
+    """The key was used before: for the same request that run is the answer, for another one it is a conflict."""
+    if head.digest != digest:
+        message = f"idempotency key {key!r} was used for {head.workflow} with other input: take a new key"
+        raise Conflict(message)
+    if head.due is not None and env.clock.now() < head.created + env.limits.look_grace:
+        send(env, [(Poke(ref.tenant, ref.run), 0)])  # whoever created the run may have died before poking
+    return Started(ref, replay=True)
 
 
 def _digest(*parts: str) -> str:

@@ -1,0 +1,181 @@
+"""Callers without HTTP: EventBridge events that start runs, and direct invocation with any operation."""
+
+# Annotations here are read at run time by pydantic, so they are no strings.
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from aws_lambda_powertools import Logger
+from pydantic import Field, ValidationError
+
+from handlers.operations import Operations
+from handlers.problems import Failure, plain, problem_of
+from handlers.requests import (
+    LAST,
+    Body,
+    Moment,
+    Name,
+    Names,
+    ReasonBody,
+    RerunBody,
+    StartBody,
+    Statuses,
+    problems_of,
+    refusal,
+)
+from handlers.tenants import caller_without_claims, signature
+from infra.settings import Settings
+from kernel.errors import Refused
+
+START = "onewrite.start"
+"""The detail type of events that start a run."""
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class Start(StartBody):
+    """Start a run."""
+
+    workflow: Name
+    key: Name | None = None
+
+
+class OfRun(Body):
+    """An operation on a run."""
+
+    run: Name
+
+
+class Show(OfRun):
+    """Show a run."""
+
+    seq: Annotated[int, Field(ge=0, le=LAST)] | None = None
+    at: Moment | None = None
+    wait: Annotated[float, Field(ge=0)] = 0
+
+
+class Page(OfRun):
+    """Show a page of a run's log."""
+
+    after: Annotated[int, Field(ge=-1, le=LAST)] = -1
+    limit: Limit = 100
+
+
+class Listing(Body):
+    """List runs."""
+
+    workflow: Names | None = None
+    status: Statuses | None = None
+    since: Moment | None = None
+    before: Moment | None = None
+    cursor: str | None = None
+    limit: Limit = 50
+
+
+class Change(OfRun, ReasonBody):
+    """Change a run, with a reason."""
+
+
+class Rerun(OfRun, RerunBody):
+    """Rerun a run from a stage."""
+
+
+COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
+    "start": (Start, Operations.start),
+    "show": (Show, Operations.show),
+    "list": (Listing, Operations.list_runs),
+    "log": (Page, Operations.log),
+    "steps": (Page, Operations.steps),
+    "cancel": (Change, Operations.cancel),
+    "retry": (Change, Operations.retry),
+    "rerun": (Rerun, Operations.rerun),
+    "dead_letters": (OfRun, Operations.dead_letters),
+    "replay_dead_letters": (OfRun, Operations.replay_dead_letters),
+    "workflows": (Body, Operations.workflows),
+    "health": (Body, Operations.health),
+}
+"""By name: what an operation is given, and the operation, whose arguments have the names of those fields."""
+
+
+class Direct:
+    """Answers direct invocations and EventBridge events, for the deployment's default tenant."""
+
+    def __init__(self, settings: Settings, operations: Operations, log: Logger) -> None:
+        """Remember what there is to call."""
+        self._settings = settings
+        self._operations = operations
+        self._log = log
+
+    def invoke(self, event: object, left: float) -> dict[str, Any]:
+        """Do what a direct invocation asks: ``{"start": {...}}``, ``{"show": "<run>"}`` and so on.
+
+        Args:
+            event: an object with one field, the name of an operation.
+            left: seconds that the invocation has left.
+
+        Returns:
+            The answer, or ``{"error": problem}``.
+        """
+        name = ""
+        try:
+            name, given = _command(event)
+            model, operation = COMMANDS[name]
+            fields = dict(model.model_validate(given))
+            if "wait" in fields:
+                fields["wait"] = min(fields["wait"], left)
+            caller = caller_without_claims("direct", self._settings.default_tenant)
+            answer: dict[str, Any] = plain(operation(self._operations, caller, **fields))
+        except Exception as error:  # noqa: BLE001 - a caller gets an answer, whatever happens
+            problem = problem_of(_told(error), name)
+            if problem.status >= 500:  # noqa: PLR2004 - the caller is not to blame
+                self._log.error("invocation failed", exc_info=error, extra={"command": name})
+            return {"error": plain(problem)}
+        return answer
+
+    def take(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Start the run that an EventBridge event asks for.
+
+        Returns:
+            The run; or ``{"refused": reason}`` for an event that no repetition would make right.
+
+        Raises:
+            OnewriteError: it could not be stored, or the deployment has no default tenant. Lambda tries it
+                again, and leaves it to the dead-letter queue in the end.
+        """
+        by = signature("event", str(event.get("source", "")))
+        caller = caller_without_claims(by, self._settings.default_tenant)
+        try:
+            fields = _asked(event)
+            answer: dict[str, Any] = plain(self._operations.start(caller, **fields))
+        except (Refused, Failure, ValidationError) as error:
+            reason = problem_of(_told(error), "").detail
+            extra = {"event_id": str(event.get("id")), "reason": reason}
+            self._log.error("event refused for good", extra=extra)
+            return {"refused": reason}
+        return answer
+
+
+def _command(event: object) -> tuple[str, object]:
+    known = ", ".join(COMMANDS)
+    if not isinstance(event, Mapping) or len(event) != 1:
+        raise Failure(400, f"Give an object with one field, the name of an operation: {known}.")
+    ((name, given),) = event.items()
+    if name not in COMMANDS:
+        raise Failure(404, f"There is no operation {str(name)[:40]!r}; there are: {known}.")
+    return name, {"run": given} if isinstance(given, str) else given
+
+
+def _asked(event: Mapping[str, Any]) -> dict[str, Any]:
+    """What an event asks for. Its own id is the key, so that one that is delivered twice starts one run."""
+    kind = str(event.get("detail-type"))[:80]
+    if kind != START:
+        raise Failure(422, f"Events of type {kind!r} are not for this function, only {START!r}.")
+    fields = dict(Start.model_validate(event.get("detail")))
+    fields["key"] = fields["key"] or event.get("id")
+    if not isinstance(fields["key"], str):
+        raise Failure(422, "The event has no id, and its detail no key.")
+    return fields
+
+
+def _told(error: Exception) -> Exception:
+    """The same error, in words for callers."""
+    return refusal(problems_of(error)) if isinstance(error, ValidationError) else error

@@ -1,0 +1,253 @@
+"""What can be asked for, whichever way it comes: each operation calls the kernel and shapes the answer.
+
+Their arguments have the names that callers use for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import asdict, replace
+
+from handlers.answers import (
+    DeadLetter,
+    DeadLetterList,
+    Health,
+    ListedRun,
+    LogPage,
+    Replayed,
+    RunAnswer,
+    RunList,
+    StartedRun,
+    Step,
+    StepPage,
+    VersionInfo,
+    WorkflowInfo,
+    WorkflowList,
+)
+from handlers.requests import cursor_after, json_text, read_cursor
+from kernel.core.events import COMPENSATE
+from kernel.errors import NotFound
+from kernel.ports import HEAD, RunRef
+from kernel.shell import heads, outbox
+from kernel.shell import read as kernel_read
+from kernel.shell.cancel import cancel
+from kernel.shell.load import Session
+from kernel.shell.rerun import rerun, retry
+from kernel.shell.start import start
+
+if TYPE_CHECKING:
+    from handlers.tenants import Caller
+    from kernel.define.registry import Registry
+    from kernel.define.workflow import Workflow
+    from kernel.shell.environment import Environment
+    from kernel.shell.read import RunView
+
+T = TypeVar("T")
+
+OUTPUT_LIMIT = 2_000_000
+"""Bytes of a run's output that fit an answer: a Lambda response is at most 6 MB, its quotes escaped twice."""
+PAGE_LIMIT = 1_000_000
+"""Bytes after which a page of a log ends, whatever its limit."""
+
+
+class Operations:
+    """All operations over an environment. May be shared by threads."""
+
+    def __init__(self, env: Environment, registry: Registry) -> None:
+        """Remember both."""
+        self.env = env
+        self.registry = registry
+
+    def start(
+        self,
+        caller: Caller,
+        *,
+        workflow: str,
+        input: object,  # noqa: A002 - the domain's word
+        config: Mapping[str, object] | None = None,
+        preset: str | None = None,
+        version: int | None = None,
+        key: str | None = None,
+    ) -> StartedRun:
+        """Start a run, with an input that is JSON text or what such text can be made of."""
+        chosen = self.registry.latest(workflow) if version is None else self.registry.get(workflow, version)
+        text = json_text(input)
+        started = start(
+            self.env,
+            chosen,
+            text,
+            tenant=caller.tenant,
+            by=caller.by,
+            key=key,
+            config=config,
+            preset=preset,
+        )
+        if not started.replay:
+            return StartedRun(started.ref.run, chosen.id, chosen.version, "running", replay=False)
+        # It may be of an older version, and in any state.
+        known = kernel_read.show(self.env, started.ref)
+        return StartedRun(known.run, known.workflow, known.version, known.status, replay=True)
+
+    def show(
+        self,
+        caller: Caller,
+        *,
+        run: str,
+        seq: int | None = None,
+        at: int | None = None,
+        wait: float = 0,
+    ) -> RunAnswer:
+        """A run as it is, or as of a commit or a time; ``wait`` seconds for it to be finished."""
+        ref = RunRef(caller.tenant, run)
+        as_it_is = seq is None and at is None
+        if wait > 0 and as_it_is:
+            kernel_read.wait_for(self.env, ref, timeout=wait)
+        session = kernel_read.find(self.env, ref)
+        if not as_it_is:
+            state = kernel_read.replay(self.env, session, seq=seq, at=at)
+            session = Session(ref, session.head, state, session.recent)
+        shown = asdict(kernel_read.view(session.state, session.head))
+        if session.state.status.value == "completed" and (output := self._output(session)) is not None:
+            if len(output) > OUTPUT_LIMIT:
+                shown["output_omitted"] = len(output)
+            else:
+                shown["output"] = Raw(output)
+        return RunAnswer(**shown)
+
+    def _output(self, session: Session) -> bytes | None:
+        """The result as JSON text; None where the workflow, which says what it is, is not deployed."""
+        head = session.head
+        definition = self.env.definitions.find(head.workflow, head.version, head.fingerprint)
+        if definition is None:
+            return None
+        values = kernel_read.result(self.env, session, definition)
+        return values[0] if len(values) == 1 else b"[" + b",".join(values) + b"]"
+
+    def list_runs(
+        self,
+        caller: Caller,
+        *,
+        workflow: Sequence[str] | None = None,
+        status: Sequence[str] | None = None,
+        since: int | None = None,
+        before: int | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> RunList:
+        """The caller's runs, newest first; of all workflows and statuses unless some are named."""
+        known = dict.fromkeys(each.id for each in self.registry)
+        wanted = tuple(dict.fromkeys(workflow or known))
+        found = kernel_read.list_runs(
+            self.env,
+            caller.tenant,
+            wanted,
+            statuses=tuple(dict.fromkeys(status or heads.COARSE)),
+            since=since or 0,
+            before=before,
+            cursor=None if cursor is None else read_cursor(cursor),
+            limit=limit + 1,
+        )
+        unknown = [each for each in wanted if each not in known]
+        if unknown and not found and cursor is None:  # one that is no longer deployed may still have runs
+            message = f"there is no workflow {unknown[0]!r} here, nor any such run of one"
+            raise NotFound(message)
+        page = found[:limit]
+        return RunList(
+            [ListedRun(one.ref.run, one.workflow, one.version, one.status, one.created) for one in page],
+            cursor_after(page[-1].created, page[-1].ref.run) if len(found) > limit else None,
+        )
+
+    def log(self, caller: Caller, *, run: str, after: int = -1, limit: int = 100) -> LogPage:
+        """The commits after number ``after``."""
+        found = kernel_read.log_page(self.env, RunRef(caller.tenant, run), after=after, limit=limit + 1)
+        return LogPage(*_page(found, limit, lambda entry: entry.seq))
+
+    def steps(self, caller: Caller, *, run: str, after: int = -1, limit: int = 100) -> StepPage:
+        """The fold of the log after number ``after``, step by step."""
+        session = kernel_read.find(self.env, RunRef(caller.tenant, run))
+        head = replace(session.head, status=heads.OPEN)  # whether it is parked now says nothing of then
+        found: list[Step] = []
+        for events, state in kernel_read.steps(self.env, session):
+            if state.seq > after:
+                found.append(Step(state.seq, state.at, events, kernel_read.view(state, head)))
+            if len(found) > limit:
+                break
+        return StepPage(*_page(found, limit, lambda step: step.seq))
+
+    def cancel(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
+        """Cancel an unfinished run."""
+        return self._changed(caller, run, lambda ref: cancel(self.env, ref, by=caller.by, reason=reason))
+
+    def retry(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
+        """Let a failed run go on where it failed."""
+        return self._changed(caller, run, lambda ref: retry(self.env, ref, by=caller.by, reason=reason))
+
+    def rerun(self, caller: Caller, *, run: str, stage: str, reason: str = "") -> RunView:
+        """Let a finished run go on from a stage."""
+        by = caller.by
+        return self._changed(caller, run, lambda ref: rerun(self.env, ref, stage, by=by, reason=reason))
+
+    def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
+        ref = RunRef(caller.tenant, run)
+        change(ref)
+        return kernel_read.show(self.env, ref)
+
+    def dead_letters(self, caller: Caller, *, run: str) -> DeadLetterList:
+        """Events of a run that could not be published."""
+        ref = RunRef(caller.tenant, run)
+        kernel_read.find(self.env, ref)
+        letters = outbox.dead_letters(self.env, ref)
+        return DeadLetterList(
+            [DeadLetter(each.seq, each.index, each.at, each.error, Raw(each.body)) for each in letters]
+        )
+
+    def replay_dead_letters(self, caller: Caller, *, run: str) -> Replayed:
+        """Publish them once more."""
+        ref = RunRef(caller.tenant, run)
+        kernel_read.find(self.env, ref)
+        flushed = outbox.replay_dead_letters(self.env, ref)
+        return Replayed(flushed.published, flushed.clean) if flushed else Replayed(0, clean=True)
+
+    def workflows(self, _caller: Caller) -> WorkflowList:
+        """What can be started, by anyone who has a tenant."""
+        by_id: dict[str, list[VersionInfo]] = {}
+        for each in self.registry:
+            by_id.setdefault(each.id, []).append(_version(each))
+        infos = [WorkflowInfo(id_, versions[-1].version, versions) for id_, versions in by_id.items()]
+        return WorkflowList(infos)
+
+    def health(self, _caller: Caller | None = None) -> Health:
+        """Whether the table answers.
+
+        Raises:
+            InfrastructureError: it does not.
+        """
+        self.env.store.get(RunRef("health", "health"), HEAD)
+        return Health("ok")
+
+
+def _page(found: Sequence[T], limit: int, seq: Callable[[T], int]) -> tuple[list[T], int | None]:
+    """As many as fit a page, at least one, and the number to go on after if that were not all."""
+    page: list[T] = []
+    size = 0
+    for each in found[:limit]:
+        size += len(msgspec.json.encode(each))
+        if page and size > PAGE_LIMIT:
+            break
+        page.append(each)
+    return page, seq(page[-1]) if len(page) < len(found) else None
+
+
+def _version(workflow: Workflow[Any, *tuple[Any, ...]]) -> VersionInfo:
+    definition = workflow.definition
+    return VersionInfo(
+        version=workflow.version,
+        fingerprint=definition.fingerprint,
+        stages=[id_ for id_ in definition.stages if not id_.startswith(COMPENSATE)],
+        presets=list(workflow.presets),
+        input=workflow.input_schema(),
+    )
