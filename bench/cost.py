@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from bench import prices
 from bench.deployment import Deployment, dynamodb_local, sequence, show
 from bench.payloads import Order, Receipt
+from hosts.local import prices
 from infra.dynamodb.store import Consumed
 from kernel.testing.units import Usage
 from onewrite import Workflow
@@ -23,10 +23,10 @@ APART = 7  # not chained, a stage takes two commits: so these stay under 16, too
 MANY = 1_000
 
 
-def _used(bench: Deployment, workflow: Workflow[Order, Receipt]) -> tuple[Usage, list[Consumed], int]:
-    before, seen, invoked = bench.meter.snapshot(), len(bench.consumed), bench.invocations
+def _used(bench: Deployment, workflow: Workflow[Order, Receipt]) -> tuple[Usage, list[Consumed]]:
+    before, seen = bench.meter.snapshot(), len(bench.consumed)
     bench.run(workflow)
-    return bench.meter.snapshot().minus(before), bench.consumed[seen:], bench.invocations - invoked
+    return bench.meter.snapshot().minus(before), bench.consumed[seen:]
 
 
 def _written(calls: list[Consumed]) -> float:
@@ -64,20 +64,18 @@ def measure() -> dict[str, Any]:
     apart_short, apart_long = sequence(SHORT, chain=False), sequence(APART, chain=False)
     with dynamodb_local() as endpoint:
         bench = Deployment(endpoint, [short, long, ten, many, apart_short, apart_long])
-        short_usage, short_calls, _ = _used(bench, short)
-        long_usage, long_calls, _ = _used(bench, long)
-        ten_usage, ten_calls, invoked = _used(bench, ten)
-        _, apart_short_calls, _ = _used(bench, apart_short)
-        _, apart_long_calls, _ = _used(bench, apart_long)
-        many_usage, many_calls, _ = _used(bench, many)
+        short_usage, short_calls = _used(bench, short)
+        long_usage, long_calls = _used(bench, long)
+        ten_usage, ten_calls = _used(bench, ten)
+        _, apart_short_calls = _used(bench, apart_short)
+        _, apart_long_calls = _used(bench, apart_long)
+        many_usage, many_calls = _used(bench, many)
         agrees = _written(bench.consumed) == bench.meter.total.write_units
         agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01
     further = APART - SHORT
     per_stage = (_written(long_calls) - _written(short_calls)) / (LONG - SHORT)
-    ours = prices.onewrite(
-        writes=_written(ten_calls), reads=_read(ten_calls), messages=ten_usage.messages, invocations=invoked + 1
-    )
-    million = 1_000_000
+    counted = Usage(write_units=_written(ten_calls), read_units=_read(ten_calls), messages=ten_usage.messages)
+    bill = prices.bill(counted, STEPS)
     return {
         "write_units_per_chained_stage": round(per_stage, 3),
         "write_units_per_unchained_stage": round(
@@ -90,9 +88,9 @@ def measure() -> dict[str, Any]:
         "write_units_per_stage_in_1000_step_run": round(_written(many_calls) / MANY, 3),
         "meter_agrees_with_engine": agrees,
         "usd_per_million_runs_of_10_steps": {
-            "onewrite": round(ours * million, 2),
-            "step_functions_standard": round(prices.step_functions(STEPS) * million, 2),
-            "lambda_durable_functions": round(prices.lambda_durable(STEPS) * million, 2),
+            "onewrite": round(bill.ours * prices.MILLION, 2),
+            "step_functions_standard": round(bill.step_functions * prices.MILLION, 2),
+            "lambda_durable_functions": round(bill.durable_functions * prices.MILLION, 2),
         },
         "prices": prices.PRICE_LIST,
     }

@@ -68,7 +68,6 @@ class Deployment:
         self.consumed: list[Consumed] = []
         self.meter = Meter()
         self.queue = MemoryQueue(SystemClock.now)
-        self.invocations = 0
         store = DynamoDbStore(self.clients.dynamodb, TABLE, on_consumed=self.consumed.append if metered else None)
         self.env = Environment(
             store=MeteredStore(store, self.meter) if metered else store,
@@ -87,7 +86,6 @@ class Deployment:
         """Start a run, and hand every message to the job handler until none is left."""
         ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
         while (poke := self.queue.receive()) is not None:
-            self.invocations += 1
             answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
             assert answer == {"batchItemFailures": []}, answer  # noqa: S101
         return ref

@@ -272,6 +272,4 @@ def _missing(what: str) -> EngineMissing:
 
 def _run(command: list[str], cwd: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run to its end, both outputs as one text."""
-    return subprocess.run(
-        command, cwd=cwd, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return subprocess.run(command, cwd=cwd, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -41,9 +41,7 @@ class EmbeddedMoto:
         self._application = DomainDispatcherApplication(create_backend_app)
         # A line per request on stderr is of no use to anybody who runs a demo or a test.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server(
-            "127.0.0.1", 0, self._one_at_a_time, threaded=True, request_handler=_KeepAlive
-        )
+        self._server = make_server("127.0.0.1", 0, self._one_at_a_time, threaded=True, request_handler=_KeepAlive)
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(
             target=self._server.serve_forever,

@@ -49,7 +49,7 @@ def decode_events(version: int, text: bytes, where: str) -> tuple[AnyEvent, ...]
         raise NewerFormat(message)
     try:
         return _decode_events(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{where} does not fit event format {version}: {error}"
         raise CorruptLog(message) from error
 

@@ -75,7 +75,7 @@ class Ready(Struct, frozen=True):
 
 
 class NotReady(Struct, frozen=True):
-    """A check said "not yet", or threw ``error``."""
+    """A check said "not yet", or threw ``error``; ``hopeless`` if that says that it never will be ready."""
 
     stage: str
     seq: int
@@ -83,6 +83,7 @@ class NotReady(Struct, frozen=True):
     progress: float | None
     error: ErrorRecord | None
     chain: Chain
+    hopeless: bool = False
 
 
 class Reap(Struct, frozen=True):
@@ -119,9 +120,10 @@ class Reopen(Struct, frozen=True):
 
 
 class Sleep(Struct, frozen=True):
-    """Nobody needs to look at the run before ``until``."""
+    """Nobody needs to look at the run before ``until``, if workers' clocks are at most ``skew`` apart."""
 
     until: int
+    skew: int = 0
 
 
 class Close(Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from kernel.core import commands as c
-from kernel.core.definition import Definition, Given, Recall, StageSpec, recorded
+from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
 from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
 from kernel.core.events import (
     COMPENSATE,
@@ -37,6 +37,7 @@ from kernel.core.events import (
     StageSuspended,
 )
 from kernel.core.evolve import evolve
+from kernel.core.plan import Idle, plan
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import Conflict, NotFound
 
@@ -224,6 +225,10 @@ def _not_ready(draft: _Draft, command: c.NotReady) -> None:
     poll = draft.spec(command.stage).poll
     assert poll is not None  # noqa: S101 - only a stage with a check is suspended
     problem = None
+    if command.error is not None and command.hopeless:
+        draft.emit(StageFailed(command.stage, stage.attempt, command.error))
+        draft.chain(command.chain)
+        return
     if command.error is not None and stage.check_errors + 1 >= poll.errors:
         problem = f"its check threw {poll.errors} times in a row, last {command.error.kind}: {command.error.message}"
     elif draft.now >= stage.give_up_at:
@@ -320,14 +325,17 @@ def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[
         raise NotFound(message)
     for needed in definition.program.needs(stage):
         outcome = draft.state.stages.get(needed)
-        if outcome is None or not outcome.finished or needed in undone:
+        failed = outcome is not None and outcome.status is StageStatus.FAILED
+        allowed = not failed or definition.stages[needed].on_failure is Strategy.PROCEED
+        if outcome is None or not outcome.finished or not allowed or needed in undone:
             message = f"cannot run again from {stage!r}: {needed!r}, which it depends on, has no output; start there"
             raise Conflict(message)
 
 
 def _sleep(draft: _Draft, command: c.Sleep) -> None:
-    if draft.state.status.finished:
-        message = "the run is over"
+    idle = plan(draft.state, draft.now, command.skew)
+    if not isinstance(idle, Idle) or not idle.quiet or idle.until < command.until:
+        message = "somebody needs to look at the run before that"
         raise Stale(message)
     draft.emit(Slept(command.until))
 

@@ -89,8 +89,10 @@ class RetryPolicy(Struct, frozen=True):
 
     def delay(self, failed: int, roll: float) -> int:
         """The delay after the ``failed``-th failure (from 1), for a random ``roll`` in [0, 1)."""
-        steps = min(failed - 1, 64)  # 2.0 ** 64 is past any cap; larger powers overflow
-        full = min(float(self.cap), self.first * self.factor**steps)
+        try:
+            full = min(float(self.cap), self.first * self.factor ** (failed - 1))
+        except OverflowError:
+            full = float(self.cap)
         return int(full * (1.0 - self.jitter * roll))
 
 

@@ -19,6 +19,7 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
 )
+from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
 
 
@@ -98,9 +99,8 @@ class Graph:
             wanted = node.condition(values)
         except MissingValue:
             raise
-        except Exception as error:  # noqa: BLE001 - the condition is user code: whatever it throws fails its stage
-            record = ErrorRecord("condition", type(error).__name__, str(error)[:1000], node.spec.id)
-            return Reject(node.spec.id, record)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the condition throws fails its stage
+            return Reject(node.spec.id, describe(error, "condition", node.spec.id, 0))
         return Schedule(node.spec.id) if wanted else Skip(node.spec.id)
 
     def settle(self, state: State) -> Sequence[Directive]:

@@ -62,7 +62,7 @@ def commit(
             token=env.random.token(),
             by=by,
             events=encode_events(decision.events),
-            ttl=session.head.ttl,
+            ttl=session.ttl,
             v=FORMAT,
         )
         if session.state.asleep is not None or session.state.status.finished:
@@ -105,7 +105,7 @@ def _snapshot(env: Environment, session: Session) -> None:
     session.snapshot_size = len(body)
     if tail < _distance(len(body)):
         return
-    snapshot = Snapshot(state.seq, FOLD_VERSION, body, session.head.ttl)
+    snapshot = Snapshot(state.seq, FOLD_VERSION, body, session.ttl)
     session.snapshot_seq = state.seq
     try:
         env.store.put(session.ref, snapshot, Guard.SNAPSHOT_FORWARD)

@@ -7,13 +7,13 @@ passes, because it is meant for the process.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given
-from kernel.core.events import CompensationStarted, ErrorRecord, LeaseExpired, RunCancelled, RunFailed, StageStarted
+from kernel.core.events import CompensationStarted, LeaseExpired, RunCancelled, RunFailed, StageStarted
+from kernel.core.failures import describe
 from kernel.define.code import NotYet, StageCode, Suspended
 from kernel.define.context import Context
 from kernel.errors import (
@@ -23,6 +23,7 @@ from kernel.errors import (
     InvalidStageInput,
     LogError,
     NotUpstream,
+    PermanentError,
     StageTimedOut,
 )
 from kernel.ports import Live
@@ -32,10 +33,6 @@ from kernel.shell.values import fetch, keep
 
 Chain = Callable[[], c.Chain]
 """How much time is left for a next stage, asked when this one is done."""
-
-MAX_MESSAGE = 1_000
-MAX_TRACEBACK = 3_000
-"""Characters kept of an error's message and traceback, so that a failure's commit stays small."""
 
 HEARTBEAT_EVERY = 1.0
 """Seconds between two signs of life that are written; more frequent ones are dropped."""
@@ -66,20 +63,23 @@ def run_body(
         with env.alarm.limit(definition.stages[stage].timeout / 1000):
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
-            kept = keep(env, session.ref, seq, result.state, session.head.ttl)
+            kept = keep(env, session.ref, seq, result.state, session.ttl)
             return c.Suspend(stage, seq, kept)
-        output = keep(env, session.ref, seq, result, session.head.ttl)
+        output = keep(env, session.ref, seq, result, session.ttl)
         session.offer(stage, result)
         return c.Complete(stage, seq, output, chain())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
-        record = describe(error, stage, started.attempt)
+        record = describe(error, _category(error), stage, started.attempt)
         return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain())
 
 
 def run_check(
     env: Environment, session: Session, definition: Definition, stage: str, chain: Chain, until: float
 ) -> c.Command:
-    """Run a suspended stage's check. It has no claim, may run twice at once, and must have no effects."""
+    """Run a suspended stage's check. It has no claim, may run twice at once, and must have no effects.
+
+    What it throws counts against a budget of its own, unless it is a ``PermanentError``: then the stage has failed.
+    """
     suspended = session.state.stages[stage]
     code: StageCode = definition.code[stage]
     spec = definition.stages[stage]
@@ -90,12 +90,13 @@ def run_check(
             result = code.check(Context(handle), state)
         if isinstance(result, NotYet):
             return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain())
-        output = keep(env, session.ref, suspended.seq, result, session.head.ttl)
+        output = keep(env, session.ref, suspended.seq, result, session.ttl)
         session.offer(stage, result)
         return c.Ready(stage, suspended.seq, suspended.at, output, chain())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
-        record = describe(error, stage, suspended.attempt)
-        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain())
+        record = describe(error, _category(error), stage, suspended.attempt)
+        hopeless = isinstance(error, PermanentError)
+        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain(), hopeless)
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:
@@ -117,23 +118,8 @@ _CATEGORIES: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-def describe(error: BaseException, stage: str, attempt: int) -> ErrorRecord:
-    """An error as it is kept in the log: bounded, and always valid text."""
-    category = next((name for kind, name in _CATEGORIES if isinstance(error, kind)), "user")
-    lines = "".join(traceback.format_exception(error))
-    return ErrorRecord(
-        category=category,
-        kind=type(error).__name__,
-        message=_text(str(error) or repr(error))[:MAX_MESSAGE],
-        stage=stage,
-        attempt=attempt,
-        traceback=_text(lines)[-MAX_TRACEBACK:],
-    )
-
-
-def _text(text: str) -> str:
-    """Lone surrogates cannot be stored."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _category(error: BaseException) -> str:
+    return next((name for kind, name in _CATEGORIES if isinstance(error, kind)), "user")
 
 
 class _Handle:
@@ -196,7 +182,7 @@ class _Handle:
         self._beat = now
         lease = env.clock.now() + int(timeout * 1000) + env.limits.lease_grace
         self._lease = max(self._lease, lease)
-        env.store.put(self._session.ref, Live(self._seq, self._lease, progress, self._session.head.ttl))
+        env.store.put(self._session.ref, Live(self._seq, self._lease, progress, self._session.ttl))
         env.alarm.extend(timeout)
 
     def cancelled(self) -> bool:

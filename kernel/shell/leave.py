@@ -90,7 +90,7 @@ def rest(env: Environment, session: Session, *, by: str, until: float | None = N
     if not isinstance(idle, Idle) or not idle.quiet or idle.until - env.clock.now() <= NAP:
         return False
     try:
-        commit(env, session, None, c.Sleep(idle.until), by=by, until=until)
+        commit(env, session, None, c.Sleep(idle.until, env.limits.max_skew), by=by, until=until)
     except Stale:
         return False
     return heads.sleep(env, session, idle.until)

@@ -50,6 +50,11 @@ class Session:
         """What never changes about the run."""
         return self.state.identity
 
+    @property
+    def ttl(self) -> int:
+        """When the store may delete what belongs to the run, in seconds; its head lives a week longer."""
+        return self.head.expires // 1000
+
     def offer(self, stage: str, text: bytes) -> None:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""
         self._offered[stage] = text

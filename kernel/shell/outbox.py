@@ -106,7 +106,7 @@ def _envelope(session: Session, seq: int, index: int, event: AnyEvent) -> Publis
 
 def _bury(env: Environment, session: Session, seq: int, index: int, event: AnyEvent, problem: str) -> None:
     letter = _envelope(session, seq, index, event)
-    dead = Dead(seq, index, env.clock.now(), problem[:1000], letter.body, session.head.ttl)
+    dead = Dead(seq, index, env.clock.now(), problem[:1000], letter.body, session.ttl)
     env.store.put(session.ref, dead)
     log.error("event given up as dead letter", extra={"run": session.ref.run, "event": letter.id, "error": problem})
 

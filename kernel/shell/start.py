@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
@@ -18,7 +18,12 @@ from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import send
-from kernel.shell.values import keep
+from kernel.shell.values import check_size, keep
+
+SHORT_NAMES = 40
+"""Characters of tenant, workflow and caller that a head has room for beside the largest value kept in it."""
+REFERENCE = 160
+"""Characters that the reference to a value kept elsewhere takes."""
 
 HEAD_TTL_EXTRA = 7 * 86_400
 """Seconds that a head outlives the rest of its run, so that whenever a head is gone, the rest is."""
@@ -67,6 +72,8 @@ def start(
     check_tenant(tenant)
     accepted = workflow.accept(input)
     configured = workflow.configure(config, preset)
+    for text in (accepted, configured or b""):
+        check_size(env, text)
     definition = workflow.definition
     if key is not None:
         check_key("idempotency key", key)
@@ -82,8 +89,13 @@ def start(
     deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
     expires = deadline + env.limits.retention
     ttl = expires // 1000
-    value = keep(env, ref, 0, accepted, ttl)
-    config_value = None if configured is None else keep(env, ref, 0, configured, ttl, beside=len(accepted))
+    # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
+    names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES)
+    room = env.limits.inline - names - len(accepted)
+    aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
+    value = keep(env, ref, 0, accepted, ttl, beside=names + aside)
+    kept = len(accepted) if value.json is not UNSET else REFERENCE
+    config_value = None if configured is None else keep(env, ref, 0, configured, ttl, beside=names + kept)
     shard = heads.shard_of(run, env.limits.shards)
     head = Head(
         workflow=workflow.id,

@@ -13,6 +13,19 @@ from kernel.ports import DATA, Data, RunRef
 from kernel.shell.environment import Environment
 
 
+def check_size(env: Environment, text: bytes) -> None:
+    """A value is not larger than a value may be.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if len(text) > env.limits.payload:
+        message = (
+            f"a value of {len(text)} bytes is too large: at most {env.limits.payload}; keep it elsewhere, pass its key"
+        )
+        raise InvalidInput(message)
+
+
 def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, beside: int = 0) -> Value:
     """Put a value where it belongs, before the commit that refers to it.
 
@@ -33,9 +46,7 @@ def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, besi
     size = len(text)
     if size + beside <= env.limits.inline:
         return inline(text)
-    if size > env.limits.payload:
-        message = f"a value of {size} bytes is too large: at most {env.limits.payload}; keep it elsewhere, pass its key"
-        raise InvalidInput(message)
+    check_size(env, text)
     digest = hashlib.sha256(text).hexdigest()
     if size <= env.limits.data:
         key = f"{DATA}{seq:010d}#{digest[:16]}"

@@ -249,8 +249,10 @@ class MeteredStore:
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Update, and count the head and its index entries."""
-        refusal = self._store.update(ref, change)
         meter = self._meter
+        if ref not in meter.heads and isinstance(found := self._store.get(ref, HEAD), Head):
+            meter.heads[ref] = found  # uncounted: only to know which index entries will move
+        refusal = self._store.update(ref, change)
         if refusal is not None:
             if isinstance(refusal.existing, Head):
                 meter.heads[ref] = refusal.existing

@@ -1,0 +1,5 @@
+"""`python -m hosts.local`: see `cli`."""
+
+from hosts.local.cli import main
+
+main()

@@ -1,0 +1,247 @@
+"""The command line: `python -m hosts.local --help`."""
+
+# ruff: noqa: FBT002 - a command's flags are its parameters, and typer calls it by name
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from hosts.local import client, show
+from hosts.local.client import FINISHED, Api, Json
+from hosts.local.host import Engine, Options, isolate
+from kernel.errors import OnewriteError
+
+PORT = 8321
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a run that is watched."""
+
+app = typer.Typer(
+    help="Onewrite on this machine, without an account. Begin with `demo`; or `serve`, and then `run`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(highlight=False)
+problems = Console(stderr=True, highlight=False)
+
+Url = Annotated[str, typer.Option(envvar="ONEWRITE_URL", help="Where the API is.")]
+Tenant = Annotated[str | None, typer.Option(envvar="ONEWRITE_TENANT", help="Whose runs, if not the default's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Run = Annotated[str, typer.Argument(help="Id of the run.")]
+Reason = Annotated[str, typer.Option(help="Why, for the run's log.")]
+WhichEngine = Annotated[
+    str, typer.Option(help="moto, for everything; or dynamodb-local, for the table (needs Java 17).")
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Take what answers there for all of AWS, a LocalStack say; no engine then.")
+]
+
+
+@app.command()
+def demo(engine: WhichEngine = "moto", endpoint_url: Endpoint = None) -> None:
+    """Run the examples, make things fail, watch them recover, see what it costs. Ends by itself."""
+    from hosts.local.demo import play  # noqa: PLC0415 - the other commands do without it
+
+    isolate()
+    raise typer.Exit(play(console, _engine(engine), endpoint_url))
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Where the API listens; 0 for any free port.")] = PORT,
+    engine: WhichEngine = "moto",
+    endpoint_url: Endpoint = None,
+    rest: Annotated[bool, typer.Option("--rest", help="Be a REST API: events of format 1.0.")] = False,
+) -> None:
+    """Stay up until Ctrl-C. Settings are environment variables, by the names that template.yaml uses."""
+    from hosts.local.serve import chosen_settings  # noqa: PLC0415 - as above
+    from hosts.local.serve import serve as stay_up  # noqa: PLC0415 - as above
+
+    isolate()
+    logging.basicConfig(format="%(message)s")
+    chosen = chosen_settings(os.environ)
+    stay_up(
+        console,
+        Options(engine=_engine(engine), endpoint_url=endpoint_url, port=port, rest=rest, variables=chosen),
+    )
+
+
+@app.command()
+def run(
+    workflow: Annotated[str, typer.Argument(help="Id of the workflow.")],
+    file: Annotated[Path, typer.Argument(help="JSON file with the run's input; - for standard input.")],
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same again gives the same run.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Name of a configuration of the workflow.")] = None,
+    wait: Annotated[bool, typer.Option(help="Watch it until it is finished.")] = True,
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a run with the input in a file, and watch it. Exits with 1 unless it completes."""
+    api = Api(url, tenant)
+    started = api.start(workflow, _read(file), key=key, preset=preset)
+    if not wait:
+        _print(started, lambda: console.print(started["run"]), as_json=as_json)
+        return
+    if started["replay"] and not as_json:
+        console.print("this key has been used before: it is the same run", style="dim")
+    _end(_follow(api, started["run"], quiet=as_json), as_json=as_json)
+
+
+@app.command("show")
+def show_run(
+    run: Run,
+    log: Annotated[bool, typer.Option("--log", help="Show its log as well.")] = False,
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run: its stages, what went wrong, its output."""
+    api = Api(url, tenant)
+    view = api.run(run)
+    if log:
+        view["log"] = list(api.log(run))
+
+    def pretty() -> None:
+        console.print(show.run_page(view, console))
+        if log:
+            console.print(show.log_lines(view["log"]))
+
+    _print(view, pretty, as_json=as_json)
+
+
+@app.command()
+def watch(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Watch a run until it is finished. Exits with 1 unless it completes."""
+    _end(_follow(Api(url, tenant), run, quiet=as_json), as_json=as_json)
+
+
+@app.command("list")
+def list_runs(
+    workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    status: Annotated[str | None, typer.Option(help="open, parked, completed, failed or cancelled.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    chosen = {"workflow": workflow, "status": status, "limit": limit}
+    found = Api(url, tenant).runs(**{name: value for name, value in chosen.items() if value is not None})
+    runs = found["runs"]
+    _print(found, lambda: console.print(show.run_table(runs) if runs else "no runs"), as_json=as_json)
+
+
+@app.command()
+def cancel(
+    run: Run,
+    reason: Reason = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel an unfinished run."""
+    _acted(Api(url, tenant).act(run, "cancel", {"reason": reason}), as_json=as_json)
+
+
+@app.command()
+def retry(
+    run: Run,
+    reason: Reason = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a failed run go on where it failed."""
+    _acted(Api(url, tenant).act(run, "retry", {"reason": reason}), as_json=as_json)
+
+
+@app.command()
+def rerun(
+    run: Run,
+    stage: Annotated[str, typer.Argument(help="Id of the stage to run again, with all that depends on it.")],
+    reason: Reason = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a finished run again from a stage."""
+    _acted(Api(url, tenant).act(run, "rerun", {"stage": stage, "reason": reason}), as_json=as_json)
+
+
+# --- helpers ------------------------------------------------------------------------------------------------
+
+
+def _engine(name: str) -> Engine:
+    if name not in ("moto", "dynamodb-local"):
+        raise typer.BadParameter(f"{name!r} is no engine: give moto or dynamodb-local", param_hint="--engine")
+    return cast("Engine", name)
+
+
+def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        return json.loads(text)
+    except OSError as error:
+        raise OnewriteError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise OnewriteError(f"{file} is not JSON: {error}") from error
+
+
+def _follow(api: Api, run: str, *, quiet: bool) -> Json:
+    """Look at a run until it is finished, and show how it goes."""
+    view = api.run(run)
+    if view["status"] in FINISHED:
+        return view
+    if quiet or not console.is_terminal:
+        return api.wait(run)
+    with Live(show.run_page(view, console), console=console, transient=True) as live:
+        while view["status"] not in FINISHED:
+            time.sleep(LOOK_EVERY)
+            view = api.run(run)
+            live.update(show.run_page(view, console))
+    return view
+
+
+def _end(view: Json, *, as_json: bool) -> NoReturn:
+    _print(view, lambda: console.print(show.run_page(view, console)), as_json=as_json)
+    raise typer.Exit(0 if view["status"] == "completed" else 1)
+
+
+def _acted(view: Json, *, as_json: bool) -> None:
+    _print(view, lambda: console.print(show.status_of(view)), as_json=as_json)
+
+
+def _print(value: Json, pretty: Callable[[], None], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        pretty()
+
+
+def main() -> None:
+    """Run a command. What the user can mend is told in a line, without a traceback."""
+    # A terminal that knows no check marks gets question marks, not an error.
+    for stream in (sys.stdout, sys.stderr):
+        cast("Any", stream).reconfigure(errors="replace")
+    # Whoever ends us politely shall find everything ended in order.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
+    try:
+        app()
+    except OnewriteError as error:
+        problems.print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(1)

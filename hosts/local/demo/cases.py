@@ -1,0 +1,134 @@
+"""What the demo runs: which input, what is to become of it, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from kernel.testing.units import Usage
+from workflows.examples import INPUTS
+
+Json = dict[str, Any]
+
+
+class Trouble(StrEnum):
+    """What a run is there to show; its value is the title of what is told about it."""
+
+    NONE = ""
+    WORKER_DIES = "A worker dies"
+    UNDONE = "Undone"
+    RETRIED = "Tried again"
+    SUSPENDED = "Suspended"
+    SENT_TWICE = "Sent twice"
+    CANCELLED = "Cancelled"
+    REFUSED = "Not tried again"
+    SKIPPED = "Skipped"
+
+
+class Case(Struct, frozen=True):
+    """A run to make.
+
+    Attributes:
+        workflow, file: which input.
+        status: how it has to end.
+        trouble: what it shows.
+    """
+
+    workflow: str
+    file: str
+    status: str = "completed"
+    trouble: Trouble = Trouble.NONE
+
+    @property
+    def name(self) -> str:
+        """Both, for people."""
+        return f"{self.workflow}/{self.file}"
+
+    @property
+    def input(self) -> Json:
+        """What the run is started with."""
+        text = (INPUTS / self.workflow / f"{self.file}.json").read_text(encoding="utf-8")
+        value: Json = json.loads(text)
+        return value
+
+
+CASES = (
+    # The one whose worker is killed comes first, so that no other run is in that worker's hands.
+    Case("order", "grand-piano", trouble=Trouble.WORKER_DIES),
+    Case("media", "feature-film", trouble=Trouble.SUSPENDED),
+    Case("order", "card-declined-twice", trouble=Trouble.RETRIED),
+    Case("order", "antarctica", "failed", Trouble.UNDONE),
+    Case("media", "opera-cycle", "cancelled", Trouble.CANCELLED),
+    Case("order", "last-one-in-stock", trouble=Trouble.SENT_TWICE),
+    Case("onboarding", "payroll-engaged", trouble=Trouble.RETRIED),
+    Case("media", "documentary", trouble=Trouble.SUSPENDED),
+    Case("order", "card-declined-once", trouble=Trouble.RETRIED),
+    Case("order", "card-stolen", "failed", Trouble.REFUSED),
+    Case("media", "betamax-tape", "failed", Trouble.REFUSED),
+    Case("onboarding", "passport-missing", "failed", Trouble.REFUSED),
+    Case("onboarding", "contractor", trouble=Trouble.SKIPPED),
+    Case("onboarding", "engineer"),
+    Case("onboarding", "designer"),
+    Case("onboarding", "support-agent"),
+    Case("order", "laptop"),
+    Case("order", "coffee-subscription"),
+    Case("order", "books"),
+    Case("order", "garden-chairs"),
+    Case("order", "office-restock"),
+    Case("order", "phone"),
+    Case("media", "trailer", trouble=Trouble.SUSPENDED),
+    Case("media", "lecture", trouble=Trouble.SUSPENDED),
+)
+
+
+class Played(Struct):
+    """A run of a case.
+
+    Attributes:
+        case: which.
+        run: its id.
+        stages: how many stages its workflow has.
+        view: the run as last seen.
+        log: its commits, once it is over.
+        usage: what it used, once it is over.
+        again: the answer to its second start, if it was sent twice.
+        killed: the process that was killed in the middle of it, if one was.
+    """
+
+    case: Case
+    run: str
+    stages: int
+    view: Json = field(default_factory=dict)
+    log: list[Json] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    again: Json | None = None
+    killed: int | None = None
+
+    def events(self, kind: str, stage: str = "") -> list[Json]:
+        """Events of its log, each with the commit's time as ``at`` and writer as ``by``."""
+        return [
+            {"at": entry["at"], "by": entry["by"], **event}
+            for entry in self.log
+            for event in entry["events"]
+            if event["type"] == kind and stage in ("", event.get("stage"))
+        ]
+
+    @property
+    def attempts(self) -> int:
+        """Tries of all stages, compensations included."""
+        return len(self.events("StageStarted"))
+
+    @property
+    def checks(self) -> int:
+        """How often a suspended stage was looked at, the last time included."""
+        suspended = self.events("StageSuspended")
+        last = [each for each in suspended if self.events("StageCompleted", each["stage"])]
+        return len(self.events("StageChecked")) + len(last)
+
+    @property
+    def steps(self) -> int:
+        """What others charge for as well: tries, compensations and checks."""
+        return self.attempts + self.checks

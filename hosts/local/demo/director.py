@@ -1,0 +1,141 @@
+"""Directs the demo's runs: starts them, kills a worker, cancels one, and watches until all are over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hosts.local.client import FINISHED, Api, ApiError
+from hosts.local.demo.cases import Case, Played, Trouble
+from hosts.local.functions import Function
+from hosts.local.show import progress_of, seconds_of, status_of
+from workflows.examples import registry
+from workflows.examples.outside import World
+
+LIMIT = 55.0
+"""Seconds after which the runs must be over; what is not by then is reported as it stands."""
+LOOK_EVERY = 0.4
+"""Seconds between two looks at the runs."""
+BEGIN_WITHIN = 20.0
+"""Seconds within which the stage that is to be killed must have begun."""
+INTO_THE_STAGE = 0.5
+"""Seconds after it has begun that its worker is killed."""
+
+AROUND = 4
+"""Lines of the screen that the table's rows cannot have."""
+
+Show = Callable[[Played], None]
+
+
+class Director:
+    """Makes the runs happen, and things go wrong.
+
+    Args:
+        api: where to start and watch runs.
+        job: the function whose instance is killed.
+        world: tells who has begun what.
+        console: shows how it goes.
+    """
+
+    def __init__(self, api: Api, job: Function, world: World, console: Console) -> None:
+        self._api = api
+        self._job = job
+        self._world = world
+        self._console = console
+
+    def direct(self, cases: Sequence[Case]) -> list[Played]:
+        """Start all, and watch until they are over or the time is; gives them with their logs."""
+        end = time.monotonic() + LIMIT
+        runs: list[Played] = []
+        with self._shown(runs) as show:
+            for case in cases:
+                runs.append(self._start(case))
+                show(runs[-1])
+            while time.monotonic() < end and (waiting := [run for run in runs if _open(run)]):
+                for run in waiting:
+                    self._look(run)
+                    show(run)
+                time.sleep(LOOK_EVERY)
+        for run in runs:
+            run.log = list(self._api.log(run.run))
+        return runs
+
+    def _start(self, case: Case) -> Played:
+        key = f"{case.workflow}-{case.file}"
+        started = self._api.start(case.workflow, case.input, key=key)
+        stages = registry.latest(case.workflow).definition.stages
+        run = Played(case, started["run"], sum(":" not in id_ for id_ in stages))
+        if case.trouble is Trouble.SENT_TWICE:
+            run.again = self._api.start(case.workflow, case.input, key=key)
+        if case.trouble is Trouble.WORKER_DIES:
+            # Before anything else is started, so that nothing else is in the hands of the worker that dies.
+            run.killed = self._kill(run)
+        run.view = self._api.run(run.run)
+        return run
+
+    def _kill(self, run: Played) -> int | None:
+        """Wait until somebody has begun to pack, then kill that process in the middle of it; gives its id."""
+        end = time.monotonic() + BEGIN_WITHIN
+        while time.monotonic() < end:
+            time.sleep(0.02)
+            begun = self._world.effects("warehouse.begun", run.run)
+            if begun:
+                time.sleep(INTO_THE_STAGE)
+                return self._kill_process(begun[0].by)
+        return None
+
+    def _kill_process(self, pid: int) -> int | None:
+        if not self._job.kill(pid):
+            return None
+        self._console.print(f"killed worker process {pid} with SIGKILL, in the middle of `pack`", style="yellow")
+        return pid
+
+    def _look(self, run: Played) -> None:
+        run.view = self._api.run(run.run)
+        waits = any(stage.get("progress") for stage in run.view["stages"])
+        if run.case.trouble is Trouble.CANCELLED and waits and _open(run):
+            with suppress(ApiError):  # should it refuse, the run does not end as it must, and that is reported
+                run.view = self._api.act(run.run, "cancel", {"reason": "the premiere was called off"})
+
+    @contextmanager
+    def _shown(self, runs: Sequence[Played]) -> Iterator[Show]:
+        """A table that follows the runs; without a terminal, a line whenever a run has changed."""
+        if self._console.is_terminal:
+            height = self._console.height
+            with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+                yield lambda _run: live.update(_table(runs, height))
+            return
+        known: dict[str, str] = {}
+
+        def line(run: Played) -> None:
+            told = f"{run.view['status']:<10} {progress_of(run.view)}"
+            if run.view["stages"] and known.get(run.run) != told:
+                known[run.run] = told
+                self._console.print(f"{run.run}  {run.case.name:<27} {told}", markup=False, soft_wrap=True)
+
+        yield line
+
+
+def _open(run: Played) -> bool:
+    return run.view["status"] not in FINISHED
+
+
+def _table(runs: Sequence[Played], height: int) -> Table:
+    """All runs; of more than fit the height, those that are not over."""
+    waiting = [run for run in runs if _open(run)]
+    caption = f"{len(runs) - len(waiting)} of {len(runs)} are over"
+    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
+    for title in ("run", "input"):
+        table.add_column(title, header_style="dim", overflow="ellipsis", min_width=9)
+    for title in ("status", "seconds", "stages"):
+        table.add_column(title, header_style="dim", no_wrap=True)
+    for each in runs if len(runs) + AROUND <= height else waiting:
+        table.add_row(
+            each.run, each.case.name, status_of(each.view), f"{seconds_of(each.view):.1f}", progress_of(each.view)
+        )
+    return table

@@ -1,0 +1,165 @@
+"""Runs for people: what the command line and the demo print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Json = dict[str, Any]
+
+COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "compensating": "magenta",
+    "parked": "yellow",
+    "running": "cyan",
+}
+_MARKS = {
+    "completed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "skipped": ("-", "dim"),
+    "running": ("▶", "cyan"),
+    "scheduled": ("·", "dim"),
+    "retrying": ("↻", "yellow"),
+    "suspended": ("⏸", "blue"),
+    "expired": ("!", "red"),
+}
+_FEW = 6
+"""Stages that are shown one by one; of more than that, the last."""
+
+
+def status_of(view: Mapping[str, Any]) -> Text:
+    """A run's status, coloured."""
+    status = str(view["status"])
+    return Text(status, COLOURS.get(status, ""))
+
+
+def progress_of(view: Mapping[str, Any]) -> Text:
+    """A run's stages in a line: ``✓ charge  ↻ pack (attempt 2)``."""
+    stages = view["stages"]
+    text = Text()
+    if len(stages) > _FEW:
+        done = sum(each["status"] in ("completed", "skipped") for each in stages)
+        text.append(f"✓ {done} stages", "green")
+        stages = [each for each in stages if each["status"] not in ("completed", "skipped")] or stages[-1:]
+    for each in stages:
+        mark, colour = _MARKS.get(each["status"], ("?", ""))
+        text.append("  " if text else "").append(f"{mark} {each['stage']}", colour)
+        if each.get("progress") is not None and each["status"] == "suspended":
+            text.append(f" {each['progress']:g}%", "dim")
+        if each.get("attempt", 0) > 1:
+            text.append(f" (attempt {each['attempt']})", "dim")
+    return text
+
+
+def seconds_of(view: Mapping[str, Any]) -> float:
+    """From a run's creation to its last commit."""
+    return float(view["updated"] - view["created"]) / 1000
+
+
+def attempts_of(view: Mapping[str, Any]) -> int:
+    """Tries of all stages together."""
+    return sum(each.get("attempt", 0) for each in view["stages"])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def clock(milliseconds: int) -> str:
+    """A time of day, local, to the millisecond."""
+    when = datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone()
+    return when.strftime("%H:%M:%S.") + f"{milliseconds % 1000:03d}"
+
+
+def run_page(view: Json, console: Console) -> RenderableType:
+    """Everything about a run, but its log."""
+    head = Text.assemble(
+        (f"{view['workflow']} ", "bold"),
+        view["run"],
+        "  ",
+        status_of(view),
+        (f"  {seconds_of(view):.1f} s, {_counted(attempts_of(view), 'attempt')}, commit {view['seq']}", "dim"),
+    )
+    table = Table(box=None, pad_edge=False)
+    for title in ("stage", "status", "attempt", "error"):
+        table.add_column(title, header_style="dim")
+    for each in view["stages"]:
+        mark, colour = _MARKS.get(each["status"], ("?", ""))
+        error = each.get("error")
+        table.add_row(
+            each["stage"],
+            Text(f"{mark} {each['status']}", colour),
+            str(each.get("attempt", 0) or ""),
+            f"{error['kind']}: {error['message']}" if error else "",
+        )
+    parts: list[RenderableType] = [head, table]
+    if error := view.get("error"):
+        parts.append(Text(f"failed in {error.get('stage') or 'the run'}: {error['kind']}: {error['message']}", "red"))
+    if compensation := view.get("compensation"):
+        parts.append(Text(f"compensation {compensation}", "magenta"))
+    if reason := view.get("reason"):
+        parts.append(Text(f"reason: {reason}"))
+    if "output" in view:
+        parts.append(Text("output:", "dim"))
+        parts.append(_json(view["output"], console))
+    return Group(*parts)
+
+
+def log_lines(entries: list[Json]) -> RenderableType:
+    """A run's log, a line per event."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for entry in entries:
+        for number, event in enumerate(entry["events"]):
+            first = number == 0
+            table.add_row(
+                Text(str(entry["seq"]) if first else "", "dim", justify="right"),
+                Text(clock(entry["at"]) if first else "", "dim"),
+                Text(entry["by"] if first else "", "dim"),
+                event["type"],
+                _told(event),
+            )
+    return table
+
+
+def _told(event: Json) -> str:
+    """What an event says besides its type, in short."""
+    parts = [str(event[name]) for name in ("stage", "reason") if event.get(name)]
+    if event.get("attempt"):
+        parts.append(f"attempt {event['attempt']}")
+    if error := event.get("error"):
+        parts.append(f"{error['kind']}: {error['message']}")
+    if event.get("progress") is not None:
+        parts.append(f"{event['progress']:g}%")
+    if event.get("retry_at"):
+        parts.append(f"again at {clock(event['retry_at'])}")
+    return ", ".join(parts)
+
+
+def run_table(runs: list[Json]) -> Table:
+    """A list of runs."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("run", "workflow", "version", "status", "created"):
+        table.add_column(title, header_style="dim")
+    for each in runs:
+        created = datetime.fromtimestamp(each["created"] / 1000, UTC).astimezone()
+        table.add_row(
+            each["run"],
+            each["workflow"],
+            str(each["version"]),
+            status_of(each),
+            created.strftime("%Y-%m-%d %H:%M:%S"),
+        )
+    return table
+
+
+def _json(value: object, console: Console) -> RenderableType:
+    from rich.json import JSON  # noqa: PLC0415 - most commands print none
+
+    return JSON.from_data(value, highlight=console.is_terminal)

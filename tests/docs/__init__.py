@@ -1,0 +1,1 @@
+"""The pages are true: their examples run, and what they name exists."""

@@ -1,0 +1,1 @@
+"""The example workflows: their stages as plain functions, and whole runs in memory."""

@@ -1,0 +1,94 @@
+"""Whole runs of the examples, in memory: every input that is shipped ends as it says it will."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from onewrite.testing import Ended, Play
+from workflows.examples import INPUTS, registry
+from workflows.examples.outside import World
+
+FAILING = {"antarctica", "card-stolen", "betamax-tape", "passport-missing"}
+INPUT_FILES = sorted((path.parent.name, path.stem) for path in INPUTS.glob("*/*.json"))
+
+
+def play(workflow: str, file: str) -> Ended:
+    """Play a shipped input to its end."""
+    value: Any = json.loads((INPUTS / workflow / f"{file}.json").read_text())
+    return Play(registry=registry).run(registry.latest(workflow), value)
+
+
+def count(ended: Ended, name: str) -> int:
+    return ended.names().count(name)
+
+
+@pytest.mark.parametrize(("workflow", "file"), INPUT_FILES)
+def test_every_input_ends_as_it_says(workflow: str, file: str) -> None:
+    ended = play(workflow, file)
+
+    assert ended.status == ("failed" if file in FAILING else "completed")
+
+
+def test_several_inputs_are_shipped_for_each_workflow() -> None:
+    for workflow in registry:
+        assert sum(name == workflow.id for name, _ in INPUT_FILES) >= 5
+
+
+def test_an_order_is_charged_packed_invoiced_and_shipped_once(world: World) -> None:
+    ended = play("order", "laptop")
+
+    assert ended.output.invoice == "INV-S-10421"
+    kinds = [effect.kind for effect in world.effects()]
+    assert kinds[0] == "payment.charged"
+    assert kinds[-1] == "carrier.shipped"
+    assert len(kinds) == len(set(kinds)) == 5
+
+
+def test_a_declined_card_is_tried_again(world: World) -> None:
+    ended = play("order", "card-declined-twice")
+
+    assert count(ended, "StageFailed charge") == 2
+    assert count(ended, "StageStarted charge") == 3
+    assert len(world.effects("payment.charged")) == 1
+
+
+def test_an_order_that_cannot_be_delivered_is_undone_in_reverse_order(world: World) -> None:
+    ended = play("order", "antarctica")
+
+    assert ended.view.compensation == "complete"
+    assert [effect.kind for effect in world.effects()][-2:] == ["invoice.cancelled", "payment.refunded"]
+    assert not world.effects("carrier.shipped")
+
+
+def test_a_card_that_is_refused_is_not_tried_again(world: World) -> None:
+    ended = play("order", "card-stolen")
+
+    assert count(ended, "StageStarted charge") == 1
+    assert not world.effects()
+
+
+def test_a_film_suspends_until_the_provider_is_ready(world: World) -> None:
+    ended = play("media", "feature-film")
+
+    assert count(ended, "StageSuspended transcode") == 1
+    assert count(ended, "StageChecked transcode") == 2
+    assert len(world.effects("provider.asked")) == 3
+    assert ended.output.thumbnails == 9
+
+
+def test_onboarding_is_thirteen_steps_in_one_chain() -> None:
+    ended = play("onboarding", "engineer")
+
+    assert len(ended.view.stages) == 13
+    assert len(ended.log) == 15, "created, claimed, and a commit for each step"
+
+
+def test_a_contractor_skips_the_payroll_at_no_cost(world: World) -> None:
+    ended = play("onboarding", "contractor")
+
+    assert count(ended, "StageSkipped enrol_payroll") == 1
+    assert len(ended.log) == 14
+    assert not world.effects("office.payroll")

@@ -1,0 +1,168 @@
+"""The command line over a gateway whose function is made up: output, exit status, and errors in a line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from hosts.local import cli
+from hosts.local.gateway import Gateway
+from hosts.local.serve import chosen_settings
+from kernel.errors import OnewriteError
+from tests.hosts.conftest import Fake
+
+ERROR = {"kind": "Undeliverable", "message": "nobody goes there", "stage": "ship"}
+VIEW = {
+    "run": "r1",
+    "workflow": "order",
+    "status": "failed",
+    "seq": 8,
+    "created": 1000,
+    "updated": 2500,
+    "stages": [
+        {"stage": "charge", "status": "completed", "attempt": 2},
+        {"stage": "ship", "status": "failed", "attempt": 1, "error": ERROR},
+    ],
+    "error": ERROR,
+    "compensation": "complete",
+}
+DONE = VIEW | {"status": "completed", "error": None, "compensation": "", "output": {"tracking": "T1"}}
+FAILED = {"type": "StageFailed", "stage": "ship", "error": ERROR}
+LOG = {"entries": [{"seq": 3, "at": 2000, "by": "worker", "events": [FAILED]}], "after": None}
+
+
+def answer(event: dict[str, Any]) -> Any:
+    route = (event["requestContext"]["http"]["method"], event["rawPath"])
+    answers: dict[tuple[str, str], Any] = {
+        ("POST", "/workflows/order/runs"): {"run": "r1", "replay": True},
+        ("GET", "/runs/r1"): VIEW,
+        ("GET", "/runs/done"): DONE,
+        ("GET", "/runs/r1/log"): LOG,
+        ("GET", "/runs"): {
+            "runs": [{"run": "r1", "workflow": "order", "version": 1, "status": "failed", "created": 1000}]
+        },
+        ("POST", "/runs/r1/rerun"): VIEW | {"status": "running"},
+    }
+    if route not in answers:
+        return {"statusCode": 404, "body": json.dumps({"title": "Not found", "detail": "there is no such run"})}
+    return {"statusCode": 200, "body": json.dumps(answers[route])}
+
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def function() -> Fake:
+    return Fake(answer)
+
+
+@pytest.fixture
+def run(function: Fake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    gateway = Gateway(function)
+    gateway.start()
+    monkeypatch.setenv("ONEWRITE_URL", gateway.url)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+        return result.exit_code, result.output
+
+    yield run
+    gateway.stop()
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> str:
+    file = tmp_path / "order.json"
+    file.write_text('{"number": "S-1"}')
+    return str(file)
+
+
+def test_show_prints_stages_errors_and_log(run: Run) -> None:
+    status, output = run("show", "r1", "--log")
+
+    assert status == 0
+    for part in ("order r1  failed", "1.5 s, 3 attempts, commit 8", "nobody goes there", "compensation complete"):
+        assert part in output
+    assert "StageFailed" in output
+
+
+def test_show_prints_json_for_programs(run: Run) -> None:
+    status, output = run("show", "r1", "--json")
+
+    assert status == 0
+    assert json.loads(output) == VIEW
+
+
+def test_run_starts_with_the_file_and_the_key_and_fails_with_the_run(run: Run, function: Fake, order: str) -> None:
+    status, output = run("run", "order", order, "--key", "k")
+
+    assert status == 1
+    assert "the same run" in output
+    assert json.loads(function.events[0]["body"]) == {"input": {"number": "S-1"}}
+    assert function.events[0]["headers"]["idempotency-key"] == "k"
+
+
+def test_run_without_waiting_prints_the_id(run: Run, order: str) -> None:
+    assert run("run", "order", order, "--no-wait") == (0, "r1\n")
+
+
+def test_watch_succeeds_with_the_run(run: Run) -> None:
+    status, output = run("watch", "done")
+
+    assert status == 0
+    assert '"tracking": "T1"' in output
+
+
+def test_list_passes_on_what_to_look_for(run: Run, function: Fake) -> None:
+    status, output = run("list", "--workflow", "order", "--status", "failed")
+
+    assert status == 0
+    assert "r1" in output
+    assert function.events[0]["queryStringParameters"] == {"workflow": "order", "status": "failed", "limit": "20"}
+
+
+def test_rerun_names_the_stage(run: Run, function: Fake) -> None:
+    assert run("rerun", "r1", "ship", "--reason", "lost") == (0, "running\n")
+    assert json.loads(function.events[0]["body"]) == {"stage": "ship", "reason": "lost"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "nope"), "there is no such run"),
+        (("run", "order", "/no/such/file"), "/no/such/file cannot be read"),
+        (("run", "order", "-"), "- is not JSON"),
+    ],
+)
+def test_what_the_user_can_mend_is_an_error_that_says_so(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(OnewriteError, match=message):
+        run(*arguments)
+
+
+def test_main_prints_such_an_error_in_a_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["onewrite", "show", "nope"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys.stdout, "reconfigure", lambda **_: None, raising=False)
+    monkeypatch.setattr(sys.stderr, "reconfigure", lambda **_: None, raising=False)
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "there is no such run\n"
+
+
+def test_settings_are_the_environment_variables_of_the_template() -> None:
+    assert chosen_settings({"TICK_SECONDS": "5", "LOG_LEVEL": "DEBUG", "PATH": "/bin"}) == {
+        "TICK_SECONDS": "5",
+        "LOG_LEVEL": "DEBUG",
+    }

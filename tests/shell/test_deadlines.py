@@ -1,0 +1,100 @@
+"""Deadlines (R11): a run past its own fails with that reason, whatever it does, and none is failed before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from kernel.core.events import RunFailed
+from kernel.testing.play import Play
+from tests.shell.script import (
+    DAY,
+    MINUTE,
+    SECOND,
+    Note,
+    Script,
+    events,
+    head_of,
+    items_of,
+    line,
+    pending,
+    work,
+)
+
+
+def due_later(play: Play) -> None:
+    """Let the time come at which a run that nobody looked at is due."""
+    play.clock.move(play.env.limits.look_grace)
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["never begun", "under way"])
+def test_a_run_past_its_deadline_fails_with_that_reason(script: Script, begun: bool) -> None:
+    play = Play(flow := line(script.job("a", pending(99)), deadline=timedelta(minutes=30)))
+    ref = play.start(flow, Note())
+    if begun:
+        play.step()
+    play.queue.clear()
+    play.clock.move(30 * MINUTE + play.env.limits.max_skew - 1)
+    assert play.tick().deadlines == 0
+    due_later(play)
+    assert play.tick().deadlines == 1
+    (failed,) = events(play, ref, RunFailed)
+    assert (failed.error.category, failed.error.kind) == ("deadline", "DeadlineExceeded")
+    assert head_of(play, ref).status == "failed"
+
+
+def test_a_worker_that_finds_a_run_past_its_deadline_fails_it_and_runs_nothing(script: Script) -> None:
+    play = Play(flow := line(script.stage("a"), deadline=timedelta(minutes=30)))
+    ref = play.start(flow, Note())
+    play.clock.move(30 * MINUTE + play.env.limits.max_skew)
+    work(play)
+    assert script.calls == []
+    assert play.ended(ref).status == "failed"
+
+
+def test_a_deadline_discards_what_a_running_stage_gives(script: Script) -> None:
+    def slow(_ctx: object) -> None:
+        play.clock.move(30 * SECOND)
+        play.attend(ref)
+
+    play = Play(flow := line(script.stage("a", slow), deadline=timedelta(seconds=20)))
+    ref = play.start(flow, Note())
+    play.step()
+    assert play.ended(ref).names()[-1] == "RunFailed"
+
+
+def test_a_job_that_merely_waits_is_not_failed(script: Script) -> None:
+    """bratsos/workflow-engine: a run that waits in a backlog longer than a threshold is failed as stuck."""
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+    for _ in range(200):
+        play.clock.move(10 * MINUTE)
+        play.tick()
+    work(play)
+    assert play.ended(ref).status == "completed"
+    assert script.calls == ["a"]
+
+
+def test_a_deadline_is_the_workflows_else_the_deployments(script: Script) -> None:
+    own, other = line(script.stage("a"), deadline=timedelta(hours=2)), line(script.stage("b"), id="other")
+    play = Play(own, other)
+    begun = play.clock.now()
+    assert head_of(play, play.start(own, Note())).deadline == begun + 120 * MINUTE
+    assert head_of(play, play.start(other, Note())).deadline == begun + play.env.limits.deadline
+
+
+def test_what_is_stored_of_a_run_outlives_its_deadline_by_the_retention_and_its_head_by_a_week_more(
+    script: Script,
+) -> None:
+    """So that whenever a head is gone, the rest is (DESIGN 3)."""
+    act = lambda ctx: (ctx.progress(0.5), Note(text="x" * 2_000))[1]  # noqa: E731 - what the stage does
+    play = Play(flow := line(*(script.stage(f"s{number}", act) for number in range(40))))
+    ref = play.start(flow, Note(text="y" * 2_000))
+    ends = play.clock.now() + play.env.limits.deadline + play.env.limits.retention
+    play.sink.refuse = lambda _event: "no"
+    for _ in range(play.env.limits.publish_attempts + 1):
+        play.attend(ref)
+    rest, week = ends // SECOND, 7 * DAY // SECOND
+    lives = {(item.key.partition("#")[0], item.ttl) for item in items_of(play, ref)}
+    assert lives == {("~head", rest + week), *((kind, rest) for kind in ("data", "dead", "live", "log", "~snap"))}

@@ -1,0 +1,289 @@
+"""Retry and rerun (R8): a new generation on the same log; what was done upstream is used again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kernel.core.events import RunReopened, StageStarted
+from kernel.errors import Conflict, InvalidInput, NotFound
+from kernel.ports import Guard, RunRef
+from kernel.shell.rerun import retry
+from kernel.testing.faults import Crash, Fault
+from kernel.testing.play import Play
+from onewrite import Context, PermanentError, Registry, Retry, Workflow
+from tests.shell.script import (
+    Note,
+    Script,
+    commits_of,
+    events,
+    fork,
+    head_of,
+    is_commit_of,
+    is_under,
+    line,
+    once,
+    once_before,
+    state_of,
+    throws,
+    work,
+)
+
+NO = PermanentError("no")
+
+
+def failed(script: Script, times: int = 1) -> tuple[Play, RunRef]:
+    """``a`` and ``b`` are done, ``c`` has failed."""
+    flow = line(script.stage("a"), script.stage("b"), script.stage("c", throws(NO, times)), script.stage("d"))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    script.calls.clear()
+    return play, ref
+
+
+def completed(script: Script) -> tuple[Play, RunRef]:
+    """Four stages, all done."""
+    play, ref = failed(script)
+    play.retry(ref)
+    play.play([ref])
+    script.calls.clear()
+    return play, ref
+
+
+def test_retry_goes_on_where_the_run_failed(script: Script) -> None:
+    play, ref = failed(script)
+    play.retry(ref)
+    shown = play.ended(ref).view
+    assert (shown.status, shown.generation, shown.error) == ("running", 1, None)
+    play.play([ref])
+    assert script.calls == ["c", "d"]
+    assert play.ended(ref).status == "completed"
+
+
+def test_retry_is_a_new_generation_and_history_is_kept(script: Script) -> None:
+    play, ref = failed(script)
+    before = commits_of(play, ref)
+    retry(play.env, ref, by="api:alice", reason="the card works again")
+    play.play([ref])
+    after = commits_of(play, ref)
+    assert after[: len(before)] == before
+    (reopened,) = events(play, ref, RunReopened)
+    assert (reopened.reset, reopened.reason) == (("c",), "the card works again")
+    assert after[len(before)].by == "api:alice"
+    assert [each.attempt for each in events(play, ref, StageStarted) if each.stage == "c"] == [1, 1]
+
+
+def test_a_reopened_run_has_a_new_deadline(script: Script) -> None:
+    play, ref = failed(script)
+    play.clock.move(86_400_000)
+    play.retry(ref)
+    assert state_of(play, ref).deadline == play.clock.now() + play.env.limits.deadline
+
+
+def test_a_run_can_be_retried_again_and_again(script: Script) -> None:
+    play, ref = failed(script, times=3)
+    for _ in range(3):
+        play.retry(ref)
+        play.play([ref])
+    assert play.ended(ref).view.generation == 3
+    assert play.ended(ref).status == "completed"
+
+
+def test_retry_wakes_the_run_and_pokes_for_it(script: Script) -> None:
+    play, ref = failed(script)
+    play.retry(ref)
+    head = head_of(play, ref)
+    assert (head.status, head.due) == ("open", play.clock.now() + play.env.limits.look_grace)
+    assert len(play.queue.waiting) == 1
+
+
+def test_a_retry_whose_message_is_lost_is_found_by_the_tick(script: Script) -> None:
+    play, ref = failed(script)
+    play.retry(ref)
+    play.queue.clear()
+    play.clock.move(play.env.limits.look_grace)
+    assert play.tick().claimed == 1
+
+
+def test_retrying_several_failed_branches_pokes_for_each(script: Script) -> None:
+    """A commit that makes k stages ready pokes for each that is not kept (DESIGN 4)."""
+    flow = fork(script.stage("a"), script.stage("b", throws(NO, 1)), script.stage("c", throws(NO, 1)))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    play.retry(ref)
+    assert sorted(each.stage for each in play.queue.waiting) == ["b", "c"]
+
+
+def test_rerun_from_a_stage_runs_it_and_what_depends_on_it(script: Script) -> None:
+    play, ref = completed(script)
+    play.rerun(ref, "c")
+    play.play([ref])
+    assert script.calls == ["c", "d"]
+    assert script.seen["c"] == Note(text="b"), "with the output that was recorded"
+
+
+def test_rerun_of_one_branch_leaves_the_other_alone(script: Script) -> None:
+    flow = fork(script.stage("a"), script.stage("b"), script.stage("c")).then(script.join("d"))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    script.calls.clear()
+    play.rerun(ref, "b")
+    play.play([ref])
+    assert script.calls == ["b", "d"]
+
+
+def test_a_rerun_that_gives_something_else_replaces_the_output(script: Script) -> None:
+    given = iter(["first", "second"])
+    flow = line(script.stage("a", lambda _ctx: Note(text=next(given))), script.stage("b"))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    play.rerun(ref, "a")
+    play.play([ref])
+    assert script.seen["b"] == Note(text="second")
+
+
+def test_rerun_decides_conditions_anew(script: Script) -> None:
+    wanted = [False]
+    flow: Any = line(script.stage("a")).then_if(lambda _note: wanted[0], script.stage("b"))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    wanted[0] = True
+    play.rerun(ref, "b")
+    play.play([ref])
+    assert script.calls == ["a", "b"]
+
+
+def test_rerun_of_a_cancelled_run_goes_on(script: Script) -> None:
+    play = Play(
+        flow := line(script.stage("a", lambda ctx: (script.calls.count("a") == 1 and play.cancel(ref)) or None))
+    )
+    ref = play.start(flow, Note())
+    play.play([ref])
+    play.rerun(ref, "a")
+    play.play([ref])
+    assert play.ended(ref).status == "completed"
+
+
+def test_retry_of_a_run_that_failed_by_its_deadline_goes_on(script: Script) -> None:
+    flow = line(script.stage("a"), script.stage("b"), deadline=timedelta(minutes=10), chain=False)
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    play.step()
+    play.clock.move(700_000)
+    play.step()
+    assert play.ended(ref).status == "failed"
+    play.retry(ref)
+    play.play([ref])
+    assert (play.ended(ref).status, script.calls) == ("completed", ["a", "b"])
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def unchanged(play: Play, ref: RunRef, act: Any, error: type[Exception], text: str) -> None:
+    """What is refused changes nothing."""
+    before = (head_of(play, ref), commits_of(play, ref), play.queue.waiting)
+    with pytest.raises(error, match=text):
+        act()
+    assert (head_of(play, ref), commits_of(play, ref), play.queue.waiting) == before
+
+
+def test_an_unknown_stage_is_refused_by_naming_those_there_are(script: Script) -> None:
+    play, ref = completed(script)
+    unchanged(play, ref, lambda: play.rerun(ref, "nope"), NotFound, "has no stage 'nope'; it has a, b, c, d")
+
+
+def test_a_missing_upstream_output_is_refused_by_naming_it(script: Script) -> None:
+    play, ref = failed(script)
+    unchanged(play, ref, lambda: play.rerun(ref, "d"), Conflict, "'c', which it depends on, has no output")
+
+
+def test_what_was_undone_upstream_counts_as_missing(script: Script) -> None:
+    flow = line(script.stage("a", compensate=script.undo()), script.stage("b", throws(NO)))
+    play = Play(flow)
+    ref = play.run(flow, Note()).ref
+    unchanged(play, ref, lambda: play.rerun(ref, "b"), Conflict, "'a', which it depends on, has no output")
+
+
+def test_a_run_under_way_is_refused(script: Script) -> None:
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+    unchanged(play, ref, lambda: play.retry(ref), Conflict, "only a finished run")
+
+
+def test_retry_of_a_run_that_has_not_failed_is_refused(script: Script) -> None:
+    play, ref = completed(script)
+    unchanged(play, ref, lambda: play.retry(ref), Conflict, "only a failed run can be retried")
+
+
+def test_a_run_that_expires_before_a_new_deadline_is_refused(script: Script) -> None:
+    play, ref = failed(script)
+    play.clock.move(play.env.limits.retention)
+    play.retry(ref)
+    play.play([ref])
+    play.clock.move(1)
+    unchanged(play, ref, lambda: play.rerun(ref, "a"), Conflict, "expires before a new deadline")
+
+
+def test_a_run_of_another_version_is_refused(script: Script) -> None:
+    play, ref = failed(script)
+    other = Workflow("flow", input=Note, version=2).then(script.stage("z"))
+    play.env = replace(play.env, definitions=Registry(other))
+    unchanged(play, ref, lambda: play.retry(ref), Conflict, "needs flow version 1, which this deployment does not have")
+
+
+def test_a_reason_that_is_too_long_is_refused(script: Script) -> None:
+    play, ref = failed(script)
+    unchanged(play, ref, lambda: retry(play.env, ref, by="me", reason="x" * 501), InvalidInput, "501 characters")
+
+
+def test_a_run_that_is_not_there_is_not_found(script: Script) -> None:
+    play, _ = failed(script)
+    with pytest.raises(NotFound):
+        play.retry(RunRef("test", "0" * 24))
+
+
+# --- at once, and with a crash ----------------------------------------------------------------------------------------
+
+
+def test_of_two_retries_at_once_one_is_refused(script: Script) -> None:
+    play, ref = failed(script)
+    once_before(play, lambda call: is_commit_of(call, "RunReopened"), lambda: play.retry(ref))
+    with pytest.raises(Conflict, match="only a finished run"):
+        play.retry(ref)
+    play.play([ref])
+    assert script.calls == ["c", "d"]
+
+
+@pytest.mark.parametrize("when", ["WAKE_IS_NEWER", "COMMIT_IS_NEXT"])
+def test_a_retry_that_died_on_its_way_leaves_a_failed_run_that_can_be_retried(script: Script, when: str) -> None:
+    play, ref = failed(script)
+    once(play, lambda call: is_under(call, Guard[when]), Fault.CRASH_BEFORE)
+    with suppress(Crash):
+        play.retry(ref)
+    play.clock.move(play.env.limits.look_grace)
+    play.tick()
+    head = head_of(play, ref)
+    assert (head.status, head.due) == ("failed", None)
+    play.retry(ref)
+    work(play)
+    assert play.ended(ref).status == "completed"
+
+
+def test_what_an_attempt_of_the_former_generation_gives_is_discarded(script: Script) -> None:
+    def act(ctx: Context) -> Note:
+        if script.calls.count("a") == 1:
+            play.cancel(ref)
+            play.rerun(ref, "a")
+            play.attend(ref)
+            return Note(text="former")
+        return Note(text="new")
+
+    play = Play(flow := line(script.stage("a", act, retry=Retry(1))))
+    ref = play.start(flow, Note())
+    play.play([ref])
+    assert play.ended(ref).output == Note(text="new")
