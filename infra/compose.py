@@ -37,7 +37,6 @@ def limits_of(settings: Settings) -> Limits:
         shards=settings.index_shards,
         retention=settings.retention_days * DAY,
         deadline=settings.deadline_days * DAY,
-        invocation=settings.job_timeout_seconds * SECOND,
         chain_cap=settings.chain_cap,
         publish=settings.publish if settings.event_bus_name else "none",
     )

@@ -60,6 +60,7 @@ class Head(Struct, frozen=True, kw_only=True):
         due_shard, due: keys of the *due* index; ``due`` is absent once nobody need ever look again.
         due_seq: the highest commit number that anything said about ``due``.
         published: number of the last commit whose events are published; -1 before commit 0 is.
+        published_events: how many events of the commit after that are settled, too.
         publish_failures: how often publishing what comes next has failed.
         touched: token of the latest update, so that its writer knows it again.
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
@@ -80,6 +81,7 @@ class Head(Struct, frozen=True, kw_only=True):
     due: int | None
     due_seq: int
     published: int
+    published_events: int = 0
     publish_failures: int
     touched: str
     token: str
@@ -218,7 +220,7 @@ class Guard(StrEnum):
     FINALISE_IS_LATEST = "finalise-is-latest"
     """Finalising: nobody spoke of a later commit. A late finaliser hides no reopened run."""
     CURSOR_AS_SEEN = "cursor-as-seen"
-    """Moving the outbox cursor or its failure count: both are as seen. The cursor never goes backwards."""
+    """Moving the outbox cursor or its failure count: all are as seen. The cursor never goes backwards."""
     STATUS_AS_SEEN = "status-as-seen"
     """Parking and unparking: the coarse status is what was seen. A finished run is never shown as parked."""
 
@@ -229,10 +231,10 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
     Attributes:
         guard: the condition; it compares the ``seen_*`` fields and ``due_seq``.
         touched: random token of this update, so that its writer knows it again after a lost reply.
-        due, due_seq, status, published, publish_failures: new values.
+        due, due_seq, status, published, published_events, publish_failures: new values.
         listing_order: goes with ``status``.
         clear_due: take the run out of the *due* index.
-        seen_due, seen_status, seen_published, seen_failures: what the guard compares with.
+        seen_due, seen_status, seen_published, seen_events, seen_failures: what the guard compares with.
     """
 
     guard: Guard
@@ -242,11 +244,13 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
     status: str | None = None
     listing_order: str | None = None
     published: int | None = None
+    published_events: int | None = None
     publish_failures: int | None = None
     clear_due: bool = False
     seen_due: int | None = None
     seen_status: str | None = None
     seen_published: int | None = None
+    seen_events: int = 0
     seen_failures: int | None = None
 
 
@@ -364,7 +368,8 @@ class Published(Struct, frozen=True):
     Attributes:
         id: stable: ``run#seq#index``. Consumers drop duplicates by it and order by ``seq`` and ``index``.
         type: the event's class name.
-        body: JSON text: id, type, tenant, run, workflow, version, seq, index, at, and the event's own fields.
+        at: when it happened, in milliseconds.
+        body: JSON text: id, type, tenant, run, workflow, version, seq, index, at, and the event itself as ``event``.
     """
 
     id: str

@@ -40,19 +40,11 @@ class BuildError(Exception):
 
 def main() -> int:
     """Parse the command line, build, and answer with an exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, required=True, help="folder to build; replaced when it exists")
-    parser.add_argument(
-        "--runtime", default="python3.13", help="the function's runtime (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--arch", choices=sorted(MACHINES), default="arm64", help="the function's architecture"
-    )
-    parser.add_argument(
-        "--host", action="store_true", help="for this interpreter and platform, and read-only"
-    )
+    parser.add_argument("--runtime", default="python3.13", help="the function's runtime (default: %(default)s)")
+    parser.add_argument("--arch", choices=sorted(MACHINES), default="arm64", help="the function's architecture")
+    parser.add_argument("--host", action="store_true", help="for this interpreter and platform, and read-only")
     choice = parser.parse_args()
     try:
         if choice.host:
@@ -109,9 +101,7 @@ def _copy_packages(target: Path, packages: list[str], exclude: list[str]) -> Non
         return {
             name
             for name in names
-            if name in {"__pycache__", "tests"}
-            or name.endswith((".pyc", ".pyi"))
-            or Path(folder, name) in left_out
+            if name in {"__pycache__", "tests"} or name.endswith((".pyc", ".pyi")) or Path(folder, name) in left_out
         }
 
     for package in packages:

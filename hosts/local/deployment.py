@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 STACK = "onewrite-local"
 MAX_RECEIVE_COUNT = 5
 """After so many receptions a message goes to the dead-letter queue (template.yaml)."""
-VISIBILITY_PER_TIMEOUT = 6
-"""The queue's visibility timeout over the job function's timeout, as AWS advises (template.yaml)."""
+VISIBILITY_MARGIN = 60
+"""Seconds that the queue's visibility timeout is longer than the job function's timeout (template.yaml)."""
 VARIABLES = {
     "WORKFLOWS": "workflows:registry",
     "DEFAULT_TENANT": "local",
     "LOG_LEVEL": "INFO",
     "POWERTOOLS_SERVICE_NAME": "onewrite",
-    "POWERTOOLS_METRICS_NAMESPACE": "Onewrite",
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
 }
 """The functions' environment variables that do not depend on resources, as in template.yaml. What is not here

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from msgspec import Struct, field
 
 from hosts.engines import EngineMissing, aws_environment
-from hosts.local.deployment import VARIABLES, VISIBILITY_PER_TIMEOUT, Deployment, deploy
+from hosts.local.deployment import VARIABLES, VISIBILITY_MARGIN, Deployment, deploy
 from hosts.local.feeder import Feeder
 from hosts.local.functions import Function
 from hosts.local.gateway import Gateway
@@ -117,7 +117,7 @@ class LocalHost:
         endpoint, table_endpoint = self._engine()
         aws = self._undo.enter_context(Clients(endpoint=endpoint))
         elsewhere = self._undo.enter_context(Clients(endpoint=table_endpoint))
-        visibility = settings.job_timeout_seconds * VISIBILITY_PER_TIMEOUT
+        visibility = settings.job_timeout_seconds + VISIBILITY_MARGIN
         self.deployment = deploy(aws, elsewhere.dynamodb, visibility=visibility)
         variables = {
             **_inherited(os.environ),

@@ -39,7 +39,9 @@ CONDITIONS: dict[Guard, str] = {
     # A late finaliser hides no run that was reopened since.
     Guard.FINALISE_IS_LATEST: "due_seq <= :due_seq",
     # The outbox cursor never goes backwards, and no failure is counted twice.
-    Guard.CURSOR_AS_SEEN: "published = :seen_published AND publish_failures = :seen_failures",
+    Guard.CURSOR_AS_SEEN: (
+        "published = :seen_published AND published_events = :seen_events AND publish_failures = :seen_failures"
+    ),
     # A finished run is never shown as parked.
     Guard.STATUS_AS_SEEN: "#status = :seen_status",
 }

@@ -251,6 +251,8 @@ def _update_expression(change: HeadUpdate) -> str:
         assignments.append("listing_order = :listing_order")
     if change.published is not None:
         assignments.append("published = :published")
+    if change.published_events is not None:
+        assignments.append("published_events = :published_events")
     if change.publish_failures is not None:
         assignments.append("publish_failures = :publish_failures")
     return f"SET {', '.join(assignments)}{' REMOVE due' if change.clear_due else ''}"

@@ -71,6 +71,7 @@ def commit(
         if refusal is None or _is_ours(refusal.existing, record.token):
             session.state = state
             session.recent[state.seq] = tuple(decision.events)
+            session.times[state.seq] = state.at
             session.settle()
             _snapshot(env, session)
             return decision

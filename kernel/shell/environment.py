@@ -28,7 +28,6 @@ class Limits(Struct, frozen=True, kw_only=True):
         shards: number of shards of the indexes; may grow, must never shrink.
         retention: how long a run is kept after its deadline.
         deadline: how long a run may take when its workflow does not say.
-        invocation: the time that a fresh worker invocation has.
         chain_cap: how many stages one invocation may run.
         inline: the largest value kept in its event.
         data: the largest value kept in the store; a larger one goes to the blob store.
@@ -44,7 +43,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     shards: int = 4
     retention: int = 30 * DAY
     deadline: int = 30 * DAY
-    invocation: int = 5 * MINUTE
     chain_cap: int = 1_000
     inline: int = 560
     data: int = 300_000

@@ -67,6 +67,7 @@ def _update(env: Environment, session: Session, change: HeadUpdate) -> bool:
         status=change.status or head.status,
         listing_order=change.listing_order or head.listing_order,
         published=head.published if change.published is None else change.published,
+        published_events=head.published_events if change.published_events is None else change.published_events,
         publish_failures=head.publish_failures if change.publish_failures is None else change.publish_failures,
     )
     return True
@@ -126,6 +127,7 @@ def finalise(env: Environment, session: Session) -> bool:
         status=status,
         listing_order=_order(session, status),
         published=session.state.seq,
+        published_events=0,
         publish_failures=0,
         clear_due=True,
     )
@@ -144,14 +146,16 @@ def set_status(env: Environment, session: Session, status: str) -> bool:
     return _update(env, session, change)
 
 
-def move_cursor(env: Environment, session: Session, published: int, failures: int) -> bool:
-    """Events up to commit ``published`` are out; what comes next has failed ``failures`` times."""
+def move_cursor(env: Environment, session: Session, published: int, *, events: int = 0, failures: int = 0) -> bool:
+    """Commits up to ``published`` and ``events`` of the next are settled; what comes then has failed so often."""
     change = HeadUpdate(
         guard=Guard.CURSOR_AS_SEEN,
         touched=env.random.token(),
         published=published,
+        published_events=events,
         publish_failures=failures,
         seen_published=session.head.published,
+        seen_events=session.head.published_events,
         seen_failures=session.head.publish_failures,
     )
     return _update(env, session, change)

@@ -12,6 +12,7 @@ from kernel.core.state import Identity, State
 from kernel.errors import CorruptLog
 from kernel.ports import LOG, SNAPSHOT, Commit, Head, RunRef, Snapshot, Store, log_key
 from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
 from kernel.shell.values import fetch
 
 PAGE = 20
@@ -28,11 +29,12 @@ class Session:
         head: its head as last seen.
         state: its state as of the last commit known.
         recent: events of the commits at hand, by number.
+        times: when each of those was made, in milliseconds.
         snapshot_seq: number that the latest known snapshot covers; 0 without one.
         snapshot_size: its size in bytes.
     """
 
-    __slots__ = ("_offered", "_values", "head", "recent", "ref", "snapshot_seq", "snapshot_size", "state")
+    __slots__ = ("_offered", "_values", "head", "recent", "ref", "snapshot_seq", "snapshot_size", "state", "times")
 
     def __init__(self, ref: RunRef, head: Head, state: State, recent: dict[int, tuple[AnyEvent, ...]]) -> None:
         """Hold what was loaded."""
@@ -40,6 +42,7 @@ class Session:
         self.head = head
         self.state = state
         self.recent = recent
+        self.times = {0: head.created}
         self.snapshot_seq = 0
         self.snapshot_size = 0
         self._values: dict[tuple[str, int], bytes] = {}
@@ -102,7 +105,7 @@ class Session:
     def _fetch(self, env: Environment, stage: str, seq: int, kind: type[StageCompleted | StageSuspended]) -> bytes:
         if stage == RUN_INPUT:
             return fetch(env, self.ref, self.input)
-        for event in self.events(env.store, seq):
+        for event in self.events(env, seq):
             if isinstance(event, kind) and event.stage == stage:
                 return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state)
         message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
@@ -116,14 +119,15 @@ class Session:
             raise CorruptLog(message)
         return self.state.input
 
-    def events(self, store: Store, seq: int) -> tuple[AnyEvent, ...]:
+    def events(self, env: Environment, seq: int) -> tuple[AnyEvent, ...]:
         """The events of a commit, read if they are not at hand."""
         known = self.recent.get(seq)
         if known is None:
-            item = store.get(self.ref, log_key(seq))
+            item = insist(env, lambda: env.store.get(self.ref, log_key(seq)))
             if not isinstance(item, Commit):
                 message = f"run {self.ref.run}: commit {seq} is missing"
                 raise CorruptLog(message)
+            self.times[seq] = item.at
             known = self.recent[seq] = events_of(self.ref, item)
         return known
 
@@ -195,6 +199,7 @@ def _append(session: Session, commit: Commit) -> None:
     if commit.seq != session.state.seq + 1:
         message = f"run {session.ref.run}: commit {session.state.seq + 1} is missing before {commit.seq}"
         raise CorruptLog(message)
+    session.times[commit.seq] = commit.at
     events = session.recent[commit.seq] = events_of(session.ref, commit)
     fold(session.state, commit.seq, commit.at, events)
 

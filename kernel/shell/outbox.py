@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from kernel.core.codec import from_json, to_json
 from kernel.core.events import RUN_LEVEL, AnyEvent
-from kernel.errors import InfrastructureError
+from kernel.errors import InfrastructureError, Unavailable
 from kernel.ports import DEAD, Dead, Published, RunRef
 from kernel.shell import heads
 from kernel.shell.environment import Environment
@@ -38,30 +38,42 @@ def flush(env: Environment, session: Session) -> Flush:
 
     The cursor itself is moved here only when something is left over or the run goes on; for a finished run that is
     flushed clean, finalising moves it.
+
+    An event that the sink refuses counts against that event. A sink that cannot be reached does not: everything waits.
     """
-    start = session.head.published
-    failures = session.head.publish_failures
+    head = session.head
+    settled, failures = head.published_events, head.publish_failures
     published = dead = 0
     for seq in _pending(env, session):
-        for index, event in enumerate(session.events(env.store, seq)):
-            if not _wanted(env, event):
+        for index, event in enumerate(session.events(env, seq)):
+            if not _wanted(env, event) or (seq == head.published + 1 and index < settled):
                 continue
-            problem = _publish(env, _envelope(session, seq, index, event))
+            letter = _envelope(session, seq, index, event)
+            try:
+                problem = env.sink.publish((letter,))[0]
+            except Unavailable:
+                return _left(env, session, seq, index, failures, Flush(published, dead, clean=False))
+            except InfrastructureError as error:
+                problem = str(error)
             if problem is None:
                 published += 1
-                continue
-            failures += 1
-            if failures < env.limits.publish_attempts:
-                heads.move_cursor(env, session, seq - 1, failures)
-                return Flush(published, dead, clean=False)
-            _bury(env, session, seq, index, event, problem)
-            failures, dead = 0, dead + 1
+            elif failures + 1 < env.limits.publish_attempts:
+                return _left(env, session, seq, index, failures + 1, Flush(published, dead, clean=False))
+            else:
+                _bury(env, session, letter, (seq, index), problem)
+                dead += 1
+            failures = 0
     if not session.state.status.finished and (published or dead):
-        heads.move_cursor(env, session, session.state.seq, 0)
-    if published or dead:
-        extra = {"run": session.ref.run, "from": start + 1, "to": session.state.seq, "published": published}
-        log.debug("outbox flushed", extra=extra)
+        heads.move_cursor(env, session, session.state.seq)
     return Flush(published, dead, clean=True)
+
+
+def _left(env: Environment, session: Session, seq: int, index: int, failures: int, done: Flush) -> Flush:
+    """Keep where to go on, and how often that has failed."""
+    head = session.head
+    if (head.published, head.published_events, head.publish_failures) != (seq - 1, index, failures):
+        heads.move_cursor(env, session, seq - 1, events=index, failures=failures)
+    return done
 
 
 def _pending(env: Environment, session: Session) -> Iterator[int]:
@@ -80,54 +92,56 @@ def _wanted(env: Environment, event: AnyEvent) -> bool:
     return env.limits.publish == "all" or isinstance(event, RUN_LEVEL)
 
 
-def _publish(env: Environment, event: Published) -> str | None:
-    try:
-        return env.sink.publish((event,))[0]
-    except InfrastructureError as error:
-        return str(error)
-
-
 def _envelope(session: Session, seq: int, index: int, event: AnyEvent) -> Published:
     identity = session.identity
     id_ = f"{identity.run}#{seq}#{index}"
     kind = type(event).__name__
+    at = session.times[seq]
     body = {
         "id": id_,
+        "type": kind,
         "tenant": identity.tenant,
         "run": identity.run,
         "workflow": identity.workflow,
         "version": identity.version,
         "seq": seq,
         "index": index,
+        "at": at,
         "event": event,
     }
-    return Published(id_, kind, identity.tenant, identity.run, session.state.at, to_json(body))
+    return Published(id_, kind, identity.tenant, identity.run, at, to_json(body))
 
 
-def _bury(env: Environment, session: Session, seq: int, index: int, event: AnyEvent, problem: str) -> None:
-    letter = _envelope(session, seq, index, event)
-    dead = Dead(seq, index, env.clock.now(), problem[:1000], letter.body, session.ttl)
+def _bury(env: Environment, session: Session, letter: Published, place: tuple[int, int], problem: str) -> None:
+    dead = Dead(*place, env.clock.now(), problem[:1000], letter.body, session.ttl)
     env.store.put(session.ref, dead)
     log.error("event given up as dead letter", extra={"run": session.ref.run, "event": letter.id, "error": problem})
 
 
-def dead_letters(env: Environment, ref: RunRef, limit: int = 100) -> list[Dead]:
-    """The dead letters of a run, oldest first."""
-    items = env.store.range(ref, DEAD, DEAD + "~", limit=limit)
+def dead_letters(env: Environment, ref: RunRef, *, after: str = DEAD, limit: int = 100) -> list[Dead]:
+    """The dead letters of a run, oldest first, past the one with key ``after``."""
+    items = env.store.range(ref, f"{after}!", f"{DEAD}~", limit=limit)
     return [item for item in items if isinstance(item, Dead)]
 
 
 def replay_dead_letters(env: Environment, ref: RunRef) -> Flush | None:
-    """Publish a run's dead letters once more; those that the sink accepts are removed. None if there is no such run."""
-    session = load(env.store, ref)
-    if session is None:
+    """Publish a run's dead letters once more; those that the sink accepts are removed. None if there is no such run.
+
+    Raises:
+        InfrastructureError: the sink or the store cannot be reached; what was accepted before that is removed.
+    """
+    if load(env.store, ref) is None:
         return None
-    published = 0
-    letters = dead_letters(env, ref)
-    for letter in letters:
-        id_ = f"{ref.run}#{letter.seq}#{letter.index}"
-        kind = str(from_json(letter.body)["event"]["type"])
-        if _publish(env, Published(id_, kind, ref.tenant, ref.run, letter.at, letter.body)) is None:
-            env.store.delete(ref, letter.key)
-            published += 1
-    return Flush(published, 0, clean=published == len(letters))
+    published = refused = 0
+    after = DEAD
+    while letters := dead_letters(env, ref, after=after):
+        for letter in letters:
+            body = from_json(letter.body)
+            event = Published(body["id"], body["type"], ref.tenant, ref.run, body["at"], letter.body)
+            if env.sink.publish((event,))[0] is None:
+                env.store.delete(ref, letter.key)
+                published += 1
+            else:
+                refused += 1
+        after = letters[-1].key
+    return Flush(published, 0, clean=not refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kernel.core import commands as c
+from kernel.core.events import StageScheduled
 from kernel.errors import Conflict
 from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
@@ -42,5 +43,6 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
         raise Conflict(message)
     lasts = definition.deadline if definition.deadline is not None else env.limits.deadline
     command = c.Reopen(stage, env.clock.now() + lasts, reason)
-    commit(env, session, definition, command, by=by)
-    send(env, [(Poke(ref.tenant, ref.run), 0)])
+    decision = commit(env, session, definition, command, by=by)
+    ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
+    send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]])

@@ -65,7 +65,7 @@ class Counts(Struct):
     left: bool = False
 
 
-def tick(env: Environment, until: float, *, runs: int = 500, by: str = "tick") -> Counts:
+def tick(env: Environment, until: float, *, runs: int = 2_000, by: str = "tick") -> Counts:
     """Look at the runs that are due, at most ``runs`` of them, until the monotonic time ``until``.
 
     One bad run or shard does not starve the others: what fails is logged, counted, and comes again.

@@ -11,6 +11,7 @@ from kernel.core.events import Value
 from kernel.errors import CorruptLog, InvalidInput
 from kernel.ports import DATA, Data, RunRef
 from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
 
 
 def check_size(env: Environment, text: bytes) -> None:
@@ -50,10 +51,10 @@ def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, besi
     digest = hashlib.sha256(text).hexdigest()
     if size <= env.limits.data:
         key = f"{DATA}{seq:010d}#{digest[:16]}"
-        env.store.put(ref, Data(key, text, ttl))
+        insist(env, lambda: env.store.put(ref, Data(key, text, ttl)))
         return Value(data=key, size=size, sha256=digest)
     key = f"{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
-    env.blobs.put(key, text)
+    insist(env, lambda: env.blobs.put(key, text))
     return Value(blob=key, size=size, sha256=digest)
 
 
@@ -66,10 +67,10 @@ def fetch(env: Environment, ref: RunRef, value: Value) -> bytes:
     if value.json is not UNSET:
         return bytes(value.json)
     if value.data:
-        item = env.store.get(ref, value.data)
+        item = insist(env, lambda: env.store.get(ref, value.data))
         text = item.body if isinstance(item, Data) else None
     else:
-        text = env.blobs.get(value.blob)
+        text = insist(env, lambda: env.blobs.get(value.blob))
     where = value.data or value.blob
     if text is None:
         message = f"run {ref.run}: the value at {where} is missing"

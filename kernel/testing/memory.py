@@ -61,7 +61,8 @@ UPDATES: dict[Guard, Callable[[Head, HeadUpdate], bool]] = {
     Guard.WAKE_IS_NEWER: lambda head, change: head.due_seq < _number(change.due_seq),
     Guard.FINALISE_IS_LATEST: lambda head, change: head.due_seq <= _number(change.due_seq),
     Guard.CURSOR_AS_SEEN: lambda head, change: (
-        head.published == change.seen_published and head.publish_failures == change.seen_failures
+        (head.published, head.published_events, head.publish_failures)
+        == (change.seen_published, change.seen_events, change.seen_failures)
     ),
     Guard.STATUS_AS_SEEN: lambda head, change: head.status == change.seen_status,
 }

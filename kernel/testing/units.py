@@ -83,6 +83,7 @@ def _head(item: Head) -> int:
     times = number(item.created) + number(item.deadline) + number(item.expires) + number(item.ttl)
     due = -len("due") if item.due is None else number(item.due)
     small = number(item.version) + number(item.due_seq) + number(item.publish_failures) + number(item.v)
+    small += number(item.published_events)
     return _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published)
 
 
@@ -213,6 +214,7 @@ def apply(head: Head, change: HeadUpdate) -> Head:
         status=head.status if change.status is None else change.status,
         listing_order=head.listing_order if change.listing_order is None else change.listing_order,
         published=head.published if change.published is None else change.published,
+        published_events=head.published_events if change.published_events is None else change.published_events,
         publish_failures=head.publish_failures if change.publish_failures is None else change.publish_failures,
     )
 

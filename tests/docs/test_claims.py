@@ -13,7 +13,18 @@ from kernel.core.events import StageFailed
 from kernel.define.workflow import Workflow as AnyWorkflow
 from kernel.errors import Conflict, DefinitionError, NotUpstream
 from kernel.shell import outbox
-from onewrite import Context, Failed, Pending, PermanentError, Registry, Retry, Suspend, Workflow, stage
+from onewrite import (
+    Context,
+    Failed,
+    Pending,
+    PermanentError,
+    Registry,
+    Retry,
+    StageTimedOut,
+    Suspend,
+    Workflow,
+    stage,
+)
 from onewrite.testing import Ended, Play, Usage
 from tests.docs.pages import DOCS, README
 
@@ -294,6 +305,33 @@ def test_a_check_that_throws_ten_times_in_a_row_fails_its_stage_which_is_not_tri
     assert len(asked) == 10
     assert done.view.error is not None
     assert (done.view.error.kind, done.view.error.attempt) == ("WaitLimitReached", 1)
+
+
+def test_a_check_that_says_never_fails_its_stage_at_once() -> None:
+    def says_never(ctx: Context, job: str) -> Note | Pending:
+        raise PermanentError("never")
+
+    @stage(check=says_never, every=timedelta(seconds=1), limit=timedelta(days=1))
+    def wait(ctx: Context, order: Order) -> Note | Suspend[str]:
+        return Suspend("job")
+
+    done = ended(Workflow("w", input=Order).then(wait))
+
+    assert "StageChecked wait" not in done.names()
+    assert done.view.error is not None
+    assert done.view.error.kind == PermanentError.__name__
+
+
+@pytest.mark.parametrize(("retry", "attempts"), [(Retry(2), 2), (Retry(2, on=(ValueError,)), 1)], ids=["any", "named"])
+def test_a_time_out_is_retried_unless_the_policy_names_others(retry: Retry, attempts: int) -> None:
+    @stage(retry=retry)
+    def slow(ctx: Context, order: Order) -> Note:
+        raise StageTimedOut("as the alarm does")
+
+    done = ended(Workflow("w", input=Order).then(slow))
+
+    assert done.view.error is not None
+    assert (done.view.error.category, done.view.error.attempt) == ("timeout", attempts)
 
 
 def test_a_timeout_must_be_fifteen_seconds_shorter_than_the_function_s() -> None:

@@ -138,6 +138,13 @@ def fork(before: Stage[Note, Note], *branches: Stage[Note, Note], **options: Any
     return forked
 
 
+def on_condition(before: Flow, condition: Callable[[Note], bool], then: Stage[Note, Note]) -> Flow:
+    """A workflow that goes on with a stage if the condition holds."""
+    flow: Any = before
+    longer: Flow = flow.then_if(condition, then)
+    return longer
+
+
 # --- what bodies do ---------------------------------------------------------------------------------------------------
 
 

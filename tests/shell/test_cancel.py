@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from kernel.core.events import RunCancelled
 from kernel.errors import Conflict, InvalidInput, NotFound, Unavailable

@@ -76,7 +76,7 @@ def test_a_long_error_is_cut_so_that_its_commit_stays_small(script: Script) -> N
     ref = play.run(flow, Note()).ref
     (failed,) = events(play, ref, StageFailed)
     assert len(failed.error.message) == 1_000
-    assert len(failed.error.traceback) == 3_000
+    assert len(failed.error.traceback) <= 3_000
     assert max(len(commit.events) for commit in commits_of(play, ref)) < 12_000
 
 

@@ -137,8 +137,8 @@ def test_rerun_of_one_branch_leaves_the_other_alone(script: Script) -> None:
 
 
 def test_a_rerun_that_gives_something_else_replaces_the_output(script: Script) -> None:
-    given = iter(["first", "second"])
-    flow = line(script.stage("a", lambda _ctx: Note(text=next(given))), script.stage("b"))
+    given = ["first", "second"]
+    flow = line(script.stage("a", lambda _ctx: Note(text=given.pop(0))), script.stage("b"))
     play = Play(flow)
     ref = play.run(flow, Note()).ref
     play.rerun(ref, "a")
@@ -148,7 +148,8 @@ def test_a_rerun_that_gives_something_else_replaces_the_output(script: Script) -
 
 def test_rerun_decides_conditions_anew(script: Script) -> None:
     wanted = [False]
-    flow: Any = line(script.stage("a")).then_if(lambda _note: wanted[0], script.stage("b"))
+    line_: Any = line(script.stage("a"))
+    flow = line_.then_if(lambda _note: wanted[0], script.stage("b"))
     play = Play(flow)
     ref = play.run(flow, Note()).ref
     wanted[0] = True
@@ -158,9 +159,11 @@ def test_rerun_decides_conditions_anew(script: Script) -> None:
 
 
 def test_rerun_of_a_cancelled_run_goes_on(script: Script) -> None:
-    play = Play(
-        flow := line(script.stage("a", lambda ctx: (script.calls.count("a") == 1 and play.cancel(ref)) or None))
-    )
+    def act(_ctx: Context) -> None:
+        if script.calls.count("a") == 1:
+            play.cancel(ref)
+
+    play = Play(flow := line(script.stage("a", act)))
     ref = play.start(flow, Note())
     play.play([ref])
     play.rerun(ref, "a")

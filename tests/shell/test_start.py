@@ -16,16 +16,7 @@ from kernel.testing.faults import Crash, Fault
 from kernel.testing.play import Play
 from kernel.testing.units import size_of
 from onewrite import Context, Workflow, stage
-from tests.shell.script import (
-    Note,
-    Script,
-    head_of,
-    is_under,
-    line,
-    once,
-    poke,
-    work,
-)
+from tests.shell.script import Note, Script, head_of, is_under, line, once, poke, work
 
 
 class Line(BaseModel):
