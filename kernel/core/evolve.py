@@ -111,8 +111,10 @@ def _reopened(state: State, event: RunReopened) -> None:
     state.reason = ""
     state.cancelling = False
     state.compensation = ""
+    done = [stage for stage in event.reset if state.stages[stage].status is StageStatus.COMPLETED]
+    state.redone = state.redone | {stage: state.redone.get(stage, 0) + 1 for stage in done}
     for stage in event.reset:
-        state.stages.pop(stage, None)
+        del state.stages[stage]
     _milestone(state)
 
 

@@ -115,6 +115,7 @@ class State(Struct):
         cancelling: the compensation under way ends in "cancelled", not in "failed".
         compensation: ``""``, ``complete`` or ``incomplete``; while compensating, whether all went well so far.
         milestones: numbers of the commits that hold run-level events, oldest first.
+        redone: how often a completed stage was forgotten to be run anew, by stage; absent for never.
     """
 
     identity: Identity
@@ -134,6 +135,7 @@ class State(Struct):
     cancelling: bool = False
     compensation: str = ""
     milestones: tuple[int, ...] = ()
+    redone: dict[str, int] = {}
 
     @classmethod
     def initial(cls, identity: Identity) -> State:

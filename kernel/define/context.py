@@ -118,6 +118,10 @@ class Handle(Protocol):
         """Id of the run."""
 
     @property
+    def key(self) -> str:
+        """The stage's idempotency key."""
+
+    @property
     def log(self) -> Log:
         """Logger of the attempt."""
 
@@ -190,6 +194,15 @@ class Context(Generic[Cfg]):
     def tenant(self) -> str:
         """Whose run it is."""
         return self._handle.tenant
+
+    @property
+    def key(self) -> str:
+        """An idempotency key for what this stage does outside.
+
+        The same for all attempts, also after a retry of the run. Another one for every run and stage, and once the
+        stage had completed and is run anew, because it was undone or somebody reran the run from it or from above.
+        """
+        return self._handle.key
 
     @property
     def log(self) -> Log:

@@ -155,6 +155,11 @@ class _Handle:
         return self._session.ref.run
 
     @property
+    def key(self) -> str:
+        again = self._session.state.redone.get(self.stage)
+        return f"{self.run}/{self.stage}/{again}" if again else f"{self.run}/{self.stage}"
+
+    @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         extra: dict[str, Any] = {
             "tenant": self.tenant,

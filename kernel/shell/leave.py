@@ -11,11 +11,11 @@ from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.plan import Idle, plan
 from kernel.core.state import StageStatus
-from kernel.ports import MAX_DELAY, Live, Poke
+from kernel.ports import MAX_DELAY, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import NAP, Environment
-from kernel.shell.load import Session
+from kernel.shell.load import Session, sign_of_life
 from kernel.shell.outbox import Flush, flush
 
 
@@ -32,9 +32,9 @@ def delay_of(at: int, now: int) -> int:
 
 def lease_of(env: Environment, session: Session, stage: str) -> int:
     """Until when an attempt may run: what its claim said, or what its worker's last sign of life made of it."""
-    running = session.state.stages[stage]
-    live = env.store.get(session.ref, Live(running.seq, 0, None, 0).key)
-    return max(running.at, live.until) if isinstance(live, Live) else running.at
+    at = session.state.stages[stage].at
+    live = sign_of_life(env, session, stage)
+    return max(at, live.until) if live else at
 
 
 def leave(

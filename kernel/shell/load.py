@@ -10,7 +10,7 @@ from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspen
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
 from kernel.errors import CorruptLog
-from kernel.ports import LOG, SNAPSHOT, Commit, Head, RunRef, Snapshot, Store, log_key
+from kernel.ports import LOG, SNAPSHOT, Commit, Head, Live, RunRef, Snapshot, Store, log_key
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.values import fetch
@@ -208,6 +208,12 @@ def catch_up(store: Store, session: Session) -> None:
     """Fold the commits that others have made since."""
     for commit in commits_after(store, session.ref, session.state.seq):
         _append(session, commit)
+
+
+def sign_of_life(env: Environment, session: Session, stage: str) -> Live | None:
+    """The last that the attempt which runs a stage let us know."""
+    item = insist(env, lambda: env.store.get(session.ref, Live(session.state.stages[stage].seq, 0, None, 0).key))
+    return item if isinstance(item, Live) else None
 
 
 def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iterator[Commit]:

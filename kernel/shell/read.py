@@ -7,19 +7,20 @@ from heapq import merge
 from itertools import islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core.codec import initial_state
 from kernel.core.definition import Definition
 from kernel.core.events import AnyEvent, ErrorRecord
 from kernel.core.evolve import fold
-from kernel.core.state import State
+from kernel.core.state import StageStatus, State
 from kernel.errors import InvalidInput, NotFound
 from kernel.limits import is_run_id
 from kernel.ports import Head, Listed, RunRef
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
-from kernel.shell.load import Session, commits_after, creation, events_of, load
+from kernel.shell.load import Session, commits_after, creation, events_of, load, sign_of_life
 
 
 def find(env: Environment, ref: RunRef) -> Session:
@@ -118,9 +119,20 @@ def show(env: Environment, ref: RunRef, *, seq: int | None = None, at: int | Non
     """
     session = find(env, ref)
     if seq is None and at is None:
-        return view(session.state, session.head)
+        return _with_progress(env, session, view(session.state, session.head))
     state = replay(env, session, seq=seq, at=at)
     return view(state)
+
+
+def _with_progress(env: Environment, session: Session, shown: RunView) -> RunView:
+    """What the stages that run just now have said of their progress."""
+    stages = [
+        replace(stage, progress=live.progress)
+        if stage.status == StageStatus.RUNNING.value and (live := sign_of_life(env, session, stage.stage))
+        else stage
+        for stage in shown.stages
+    ]
+    return replace(shown, stages=stages)
 
 
 def replay(env: Environment, session: Session, *, seq: int | None = None, at: int | None = None) -> State:

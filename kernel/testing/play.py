@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core.events import AnyEvent
 from kernel.define.registry import Registry
@@ -103,19 +104,19 @@ class Play:
         self.blobs = MemoryBlobs()
         self.meter = Meter()
         self.faults = Faults()
-        self.env = self.faults.over(
-            Environment(
-                store=MeteredStore(self.store, self.meter),
-                queue=MeteredQueue(self.queue, self.meter),
-                blobs=self.blobs,
-                sink=self.sink,
-                clock=self.clock,
-                random=SeededRandom(seed),
-                alarm=NoAlarm(),
-                definitions=registry or Registry(*workflows),
-                limits=limits or Limits(),
-            )
+        self._plain = Environment(
+            store=self.store,
+            queue=self.queue,
+            blobs=self.blobs,
+            sink=self.sink,
+            clock=self.clock,
+            random=SeededRandom(seed),
+            alarm=NoAlarm(),
+            definitions=registry or Registry(*workflows),
+            limits=limits or Limits(),
         )
+        store, queue = MeteredStore(self.store, self.meter), MeteredQueue(self.queue, self.meter)
+        self.env = self.faults.over(replace(self._plain, store=store, queue=queue))
         self._next_tick = self.clock.now() + self.env.limits.tick
 
     def start(
@@ -146,15 +147,16 @@ class Play:
         return self.ended(ref)
 
     def ended(self, ref: RunRef) -> Ended:
-        """A run as it stands."""
-        session = read.find(self.env, ref)
-        log = tuple(entry.events for entry in read.log_page(self.env, ref, limit=1_000_000))
+        """A run as it stands. Looking is not part of what is played: it meets no faults and is not counted."""
+        env = self._plain
+        session = read.find(env, ref)
+        log = tuple(entry.events for entry in read.log_page(env, ref, limit=1_000_000))
         outputs: tuple[Any, ...] = ()
         head = session.head
-        definition = self.env.definitions.find(head.workflow, head.version, head.fingerprint)
+        definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
         shown = read.view(session.state, head)
         if definition is not None and shown.status == "completed":
-            texts = read.result(self.env, session, definition)
+            texts = read.result(env, session, definition)
             stages = definition.program.outcome()
             outputs = tuple(definition.code[stage].read_output(text) for stage, text in zip(stages, texts, strict=True))
         return Ended(ref, shown, log, outputs)

@@ -234,8 +234,17 @@ def test_rerun_below_what_was_allowed_to_fail_sees_the_failure_again() -> None:
     run.begin()
     run.fail_for_good("a")
     run.through("b")
-    run.do(c.Reopen("b", LATER, ""))
-    assert run.state.status is RunStatus.RUNNING
+    assert reopened(run, "b") == (("b",), ["b"])
+
+
+def test_retry_does_not_run_again_what_was_allowed_to_fail_nor_what_saw_that() -> None:
+    """The run failed elsewhere, and what completed upstream of that is used again (R8)."""
+    run = Run(node("a", on_failure=PROCEED), node("b", "a"), node("c", "b"))
+    run.begin()
+    run.fail_for_good("a")
+    run.through("b")
+    run.fail_for_good("c")
+    assert reopened(run) == (("c",), ["c"])
 
 
 def test_rerun_of_a_cancelled_run_also_runs_what_was_cut_off() -> None:

@@ -58,6 +58,7 @@ class Attempt:
     attempt: int = 2
     tenant: str = "acme"
     run: str = "run-1"
+    key: str = "run-1/charge"
     values: Mapping[str, Given] = field(default_factory=lambda: defaultdict(lambda: b"null"))
     settings: bytes | None = None
     beats: list[float | None] = field(default_factory=list)

@@ -382,24 +382,31 @@ def test_a_run_can_be_retried_until_the_retention_time_after_its_creation_is_ove
     assert play.ended(run).view.generation == 1
 
 
-def test_an_effect_s_key_is_the_same_after_a_retry() -> None:
+def test_an_effect_s_key_changes_only_when_what_was_completed_is_run_anew() -> None:
     keys: list[str] = []
 
     def forget(ctx: Context, note: Note) -> None:
-        keys.append(f"{ctx.run_id}/{ctx.stage}")
+        keys.append(ctx.key)
 
     @stage(compensate=forget)
     def effect(ctx: Context, order: Order) -> Note:
-        keys.append(f"{ctx.run_id}/{ctx.stage}")
+        keys.append(ctx.key)
         return Note()
 
-    workflow = Workflow("w", input=Order).then(effect).then(broken)
+    @stage(retry=Retry(2))
+    def late(ctx: Context, note: Note) -> Note:
+        keys.append(ctx.key)
+        raise ConnectionError("no")
+
+    workflow = Workflow("w", input=Order).then(effect).then(late)
     play = Play(workflow)
     run = play.run(workflow, Order()).ref
     play.retry(run)
     play.play([run])
 
-    assert keys == [f"{run.run}/effect", f"{run.run}/compensate:effect"] * 2
+    first = ["effect", "late", "late", "compensate:effect"]
+    again = ["effect/1", "late", "late", "compensate:effect/1"]
+    assert keys == [f"{run.run}/{name}" for name in first + again]
 
 
 def test_a_run_past_its_deadline_is_failed_and_not_compensated() -> None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import pytest
 from pydantic import BaseModel
 
+from kernel.testing.context import RUN, context
 from onewrite import Pending, PermanentError, Suspend
-from tests.examples.stages import RUN, context
 from workflows.examples import INPUTS
 from workflows.examples import media as film
 from workflows.examples import onboarding as hiring

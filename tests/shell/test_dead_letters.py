@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -165,6 +165,21 @@ def test_a_replayed_event_tells_when_it_happened_and_not_when_it_was_given_up(sc
         ("RunCreated", happened),
         ("RunCompleted", happened),
     ]
+
+
+def test_dead_letters_of_one_commit_are_replayed_in_order(script: Script) -> None:
+    flow: Any = line(first := script.stage("a"))
+    for number in range(12):
+        flow = flow.step(script.stage(f"b{number:02d}"), after=first)
+    play = deployed(flow, "all", attempts=1)
+    play.sink.refuse = lambda _event: "no"
+    ref = play.start(flow, Note())
+    play.step()
+    play.sink.refuse = lambda _event: None
+    replay_dead_letters(play.env, ref)
+    places = [tuple(map(int, event.id.split("#")[1:])) for event in play.sink.events]
+    assert max(index for _, index in places) >= 12
+    assert places == sorted(places)
 
 
 def test_dead_letters_that_are_refused_again_stay(script: Script) -> None:

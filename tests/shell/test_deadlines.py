@@ -53,6 +53,19 @@ def test_a_worker_that_finds_a_run_past_its_deadline_fails_it_and_runs_nothing(s
     assert play.ended(ref).status == "failed"
 
 
+def test_a_chain_starts_no_stage_past_the_deadline(script: Script) -> None:
+    def slow(_ctx: object) -> None:
+        play.clock.move(30 * SECOND)
+
+    stages = (script.stage(f"s{number}", slow) for number in range(5))
+    play = Play(flow := line(*stages, deadline=timedelta(seconds=65)))
+    ref = play.start(flow, Note())
+    play.play([ref])
+    assert len(script.calls) == 3, "begun at 0, 30 and 60 seconds"
+    (failed,) = events(play, ref, RunFailed)
+    assert failed.error.category == "deadline"
+
+
 def test_a_deadline_discards_what_a_running_stage_gives(script: Script) -> None:
     def slow(_ctx: object) -> None:
         play.clock.move(30 * SECOND)

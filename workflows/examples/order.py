@@ -83,13 +83,13 @@ class Shipment(BaseModel):
 
 
 def refund(ctx: Context[Shop], receipt: Receipt) -> None:
-    payments.refund(f"{ctx.run_id}/refund", receipt.charge, receipt.amount)
+    payments.refund(ctx.key, receipt.charge, receipt.amount)
 
 
 @stage(retry=Retry(4, first=timedelta(seconds=1)), timeout=timedelta(seconds=10), compensate=refund)
 def charge(ctx: Context[Shop], order: Order) -> Receipt:
     currency = ctx.config.currency
-    number = payments.charge(f"{ctx.run_id}/charge", order.card, order.amount, currency)
+    number = payments.charge(ctx.key, order.card, order.amount, currency)
     ctx.log.info("charged", extra={"charge": number, "amount": order.amount})
     return Receipt(charge=number, amount=order.amount, currency=currency)
 
@@ -97,24 +97,24 @@ def charge(ctx: Context[Shop], order: Order) -> Receipt:
 @stage(retry=Retry(3, first=timedelta(seconds=1)), timeout=timedelta(seconds=6))
 def pack(ctx: Context, _receipt: Receipt) -> Parcel:
     order = ctx.run_input(Order)
-    return Parcel(number=warehouse.pack(f"{ctx.run_id}/pack", order.kg), boxes=ceil(order.kg / BOX_KG))
+    return Parcel(number=warehouse.pack(ctx.key, order.kg), boxes=ceil(order.kg / BOX_KG))
 
 
 def cancel_invoice(ctx: Context, invoice: Invoice) -> None:
-    world().once("invoice.cancelled", f"{ctx.run_id}/invoice", number=invoice.number)
+    world().once("invoice.cancelled", ctx.key, number=invoice.number)
 
 
 @stage(timeout=timedelta(seconds=10), compensate=cancel_invoice)
 def invoice(ctx: Context, receipt: Receipt) -> Invoice:
     number = f"INV-{ctx.run_input(Order).number}"
-    world().once("invoice.sent", f"{ctx.run_id}/invoice", number=number, amount=receipt.amount)
+    world().once("invoice.sent", ctx.key, number=number, amount=receipt.amount)
     return Invoice(number=number, amount=receipt.amount)
 
 
 @stage(timeout=timedelta(seconds=10))
 def ship(ctx: Context, parcel: Parcel, invoice: Invoice) -> Shipment:
     country = ctx.run_input(Order).deliver_to.country
-    tracking = warehouse.ship(f"{ctx.run_id}/ship", parcel.number, country)
+    tracking = warehouse.ship(ctx.key, parcel.number, country)
     return Shipment(tracking=tracking, parcel=parcel.number, invoice=invoice.number)
 
 
