@@ -194,7 +194,7 @@ class Dead(Struct, frozen=True):
     @property
     def key(self) -> str:
         """Its sort key."""
-        return f"dead#{self.seq:010d}#{self.index}"
+        return f"dead#{self.seq:010d}#{self.index:05d}"
 
 
 Item = Head | Commit | Snapshot | Data | Live | Dead

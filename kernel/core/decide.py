@@ -127,6 +127,8 @@ class _Draft:
 
     def chain(self, chain: c.Chain) -> None:
         """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
+        if self.now >= self.state.deadline:
+            return
         for index, event in enumerate(self.events):
             if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
                 started = self.start(event.stage, chain.grace)
@@ -310,7 +312,11 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
     if command.stage:
         _check_rerun(draft, definition, command.stage, undone)
     unfinished = [id_ for id_, stage in state.stages.items() if not stage.finished]
-    failed = [id_ for id_, stage in state.stages.items() if stage.status is StageStatus.FAILED]
+    failed = [
+        id_
+        for id_, stage in state.stages.items()
+        if stage.status is StageStatus.FAILED and definition.stages[id_].on_failure is not Strategy.PROCEED
+    ]
     wanted = [*unfinished, *failed, *undone, *([command.stage] if command.stage else [])]
     again = set(definition.program.closure(wanted))
     reset = tuple(id_ for id_ in state.stages if id_ in again or id_.startswith(COMPENSATE))
