@@ -30,9 +30,10 @@ class Begin(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
-    """Start an attempt of a stage that is scheduled, or whose retry is due."""
+    """Start an attempt of a stage that is scheduled, or whose retry is due, as of commit ``seq``."""
 
     stage: str
+    seq: int
     grace: int
 
 
@@ -94,15 +95,18 @@ class Reap(Struct, frozen=True):
 
 
 class Settle(Struct, frozen=True):
-    """Decide whether a stage whose lease ran out is tried again."""
+    """Decide whether a stage is tried again whose attempt's lease ran out."""
 
     stage: str
+    seq: int
     roll: float
     chain: Chain
 
 
 class Expire(Struct, frozen=True):
-    """The run is past its deadline."""
+    """The run is past this deadline."""
+
+    deadline: int
 
 
 class Cancel(Struct, frozen=True):

@@ -140,18 +140,35 @@ class _Draft:
         attempt = self.state.stages[stage].attempt + 1
         return StageStarted(stage, attempt, self.now + self.spec(stage).timeout + grace)
 
-    def current(self, stage: str, seq: int, status: StageStatus) -> StageState:
-        """The stage, if the attempt or check that speaks is still the one that counts."""
+    def current(self, stage: str, seq: int, *status: StageStatus) -> StageState:
+        """The stage, if the attempt, claim or check that speaks is still about what it saw."""
         found = self.state.stages.get(stage)
-        if found is None or found.seq != seq or found.status is not status or stage not in self.state.active:
+        if found is None or found.seq != seq or found.status not in status or stage not in self.state.active:
             message = f"{stage}: what commit {seq} began is no longer current"
             raise Stale(message)
         return found
 
+    def running(self, stage: str, seq: int) -> StageState | None:
+        """The stage, if its attempt still counts; None, once its end is recorded, if the run was cancelled meanwhile.
+
+        What an attempt did before it heard of the cancel cannot be taken back here: its result is discarded. But now
+        that it is known to be over, undoing may begin.
+        """
+        found = self.current(stage, seq, StageStatus.RUNNING)
+        if not self.cut_off(stage):
+            return found
+        text = "the run was cancelled while the stage ran: its result is discarded"
+        self.emit(StageFailed(stage, found.attempt, ErrorRecord("cancelled", "Cancelled", text, stage, found.attempt)))
+        return None
+
+    def cut_off(self, stage: str) -> bool:
+        """Whether the stage belongs to what is being undone: it may end, but not count."""
+        return self.state.status is RunStatus.COMPENSATING and not stage.startswith(COMPENSATE)
+
     def fail(self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool) -> None:
         """Record a failed attempt: tried again later as long as the policy allows, else failed for good."""
         spec = self.spec(stage)
-        again = retryable and attempt < spec.retry.attempts and not spec.at_most_once
+        again = retryable and not self.cut_off(stage) and attempt < spec.retry.attempts and not spec.at_most_once
         retry_at = self.now + spec.retry.delay(attempt, roll) if again else None
         self.emit(StageFailed(stage, attempt, error, retry_at))
 
@@ -185,30 +202,26 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
 
 
 def _claim(draft: _Draft, command: c.Claim) -> None:
-    stage = draft.state.stages.get(command.stage)
-    if stage is None or command.stage not in draft.state.active or stage.status not in _CLAIMABLE:
-        message = f"{command.stage}: somebody else has it, or it is finished"
-        raise Stale(message)
+    draft.current(command.stage, command.seq, StageStatus.SCHEDULED, StageStatus.RETRYING)
     draft.emit(draft.start(command.stage, command.grace))
 
 
-_CLAIMABLE = frozenset({StageStatus.SCHEDULED, StageStatus.RETRYING})
-
-
 def _complete(draft: _Draft, command: c.Complete) -> None:
-    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
-    draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
+    if stage := draft.running(command.stage, command.seq):
+        draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
     draft.chain(command.chain)
 
 
 def _fail(draft: _Draft, command: c.Fail) -> None:
-    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
-    draft.fail(command.stage, stage.attempt, command.error, command.roll, retryable=command.retryable)
+    if stage := draft.running(command.stage, command.seq):
+        draft.fail(command.stage, stage.attempt, command.error, command.roll, retryable=command.retryable)
     draft.chain(command.chain)
 
 
 def _suspend(draft: _Draft, command: c.Suspend) -> None:
-    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
+    stage = draft.running(command.stage, command.seq)
+    if stage is None:
+        return
     poll = draft.spec(command.stage).poll
     assert poll is not None  # noqa: S101 - only a stage with a check can return Suspend
     check_at, give_up_at = draft.now + poll.every, draft.now + poll.limit
@@ -259,21 +272,18 @@ def _reap(draft: _Draft, command: c.Reap) -> None:
 
 
 def _settle(draft: _Draft, command: c.Settle) -> None:
-    stage = draft.state.stages[command.stage]
-    if stage.status is StageStatus.RUNNING and command.stage in draft.state.active:
+    stage = draft.current(command.stage, command.seq, StageStatus.RUNNING, StageStatus.EXPIRED)
+    if stage.status is StageStatus.RUNNING:
         draft.emit(LeaseExpired(command.stage, stage.attempt))
-    elif stage.status is not StageStatus.EXPIRED or command.stage not in draft.state.active:
-        message = f"{command.stage}: somebody else settled it"
-        raise Stale(message)
     text = "its worker died, froze or was cut off: nothing was committed within the lease"
     error = ErrorRecord("lease", "LeaseLost", text, command.stage, stage.attempt)
     draft.fail(command.stage, stage.attempt, error, command.roll, retryable=True)
     draft.chain(command.chain)
 
 
-def _expire(draft: _Draft, _command: c.Expire) -> None:
-    if draft.state.status.finished:
-        message = "the run is over"
+def _expire(draft: _Draft, command: c.Expire) -> None:
+    if draft.state.status.finished or draft.state.deadline != command.deadline:
+        message = "the run is over, or has a new deadline"
         raise Stale(message)
     compensation = "incomplete" if draft.state.status is RunStatus.COMPENSATING else ""
     text = "the run did not end before its deadline"

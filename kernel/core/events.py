@@ -36,7 +36,7 @@ class ErrorRecord(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         category: one of ``user`` (raised by user code), ``timeout``, ``lease``, ``input``, ``output``, ``limit``,
-            ``condition``, ``infrastructure``, ``deadline``.
+            ``condition``, ``infrastructure``, ``deadline``, ``cancelled``.
         kind: the exception's class name.
         message: its text, bounded.
         stage: the stage it happened in, if any.

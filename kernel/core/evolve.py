@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from kernel.core.events import (
+    COMPENSATE,
     AnyEvent,
     Closed,
     CompensationStarted,
@@ -30,7 +31,7 @@ from kernel.core.events import (
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 
 FOLD_VERSION = 1
-"""Changes whenever the fold or the shape of ``State`` does: a snapshot of another version is ignored."""
+"""Changes whenever the fold, the shape of ``State`` or the event format does: another version's snapshot is ignored."""
 
 
 def fold(state: State, seq: int, at: int, events: Iterable[AnyEvent]) -> State:
@@ -68,7 +69,8 @@ def _created(state: State, event: RunCreated) -> None:
 
 
 def _milestone(state: State) -> None:
-    state.milestones = (*state.milestones, state.seq)
+    if state.seq not in state.milestones[-1:]:
+        state.milestones = (*state.milestones, state.seq)
 
 
 def _finish(state: State, status: RunStatus, compensation: str) -> None:
@@ -100,7 +102,11 @@ def _compensation_started(state: State, event: CompensationStarted) -> None:
     state.cancelling = event.cancelled is not None
     state.reason = event.cancelled or ""
     state.compensation = "complete"
-    state.active.clear()
+    # What runs just now, when the run is cancelled, is waited for; everything else is dropped.
+    state.active = {id_: None for id_ in state.active if state.stages[id_].status in _BEGUN}
+
+
+_BEGUN = frozenset({StageStatus.RUNNING, StageStatus.EXPIRED})
 
 
 def _reopened(state: State, event: RunReopened) -> None:
@@ -150,7 +156,7 @@ def _stage_failed(state: State, event: StageFailed) -> None:
     status = StageStatus.FAILED if event.retry_at is None else StageStatus.RETRYING
     new = StageState(status, event.attempt, state.seq, event.retry_at or 0, error=event.error)
     _put(state, event.stage, new)
-    if event.retry_at is None and state.status is RunStatus.COMPENSATING:
+    if event.retry_at is None and event.stage.startswith(COMPENSATE):
         state.compensation = "incomplete"
         _undone(state, event.stage)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.decide import Stale
@@ -96,6 +97,9 @@ def _park(env: Environment, session: Session) -> Attended:
     return Attended(Outcome.PARKED)
 
 
+_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Settle)
+
+
 class _Worker:
     """One worker's hold on one run."""
 
@@ -126,6 +130,10 @@ class _Worker:
         self.others = {id_ for id_ in active if id_ != poke.stage and stages[id_].status is StageStatus.SCHEDULED}
         if not poke.stage or poke.stage not in active:
             self.others.clear()
+        if session.state.asleep is not None:
+            # Waits that were too long for a message when the run fell asleep may be short enough by now.
+            waiting = (StageStatus.RETRYING, StageStatus.SUSPENDED)
+            self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in waiting}
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
@@ -143,15 +151,14 @@ class _Worker:
                 send(self.env, [(self._poke(stage), 0)])
                 return False
             case Execute(stage=stage):
-                self._commit_and_run(c.Claim(stage, self.env.limits.lease_grace))
+                self._commit_and_run(c.Claim(stage, state.stages[stage].seq, self.env.limits.lease_grace))
             case Check(stage=stage):
                 self.done += 1
-                check = run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
-                self._commit_and_run(check)
+                self._commit_and_run(self._check(stage, now))
             case Recover(stage=stage):
                 self._recover(stage)
             case Overdue():
-                self._commit(c.Expire())
+                self._commit(c.Expire(state.deadline))
             case Idle():
                 self._meet(now)
                 return False
@@ -159,25 +166,33 @@ class _Worker:
                 return False
         return True
 
+    def _check(self, stage: str, now: int) -> c.Command:
+        """Ask the check; but not for ever one that kills its process, and so never gets to say that it is too late."""
+        suspended, spec = self.session.state.stages[stage], self.definition.stages[stage]
+        if now >= suspended.give_up_at + spec.timeout + self.env.limits.lease_grace:
+            return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
+        return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
+
     def _commit_and_run(self, command: c.Command) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
-        while True:
+        next_: c.Command | None = command
+        while next_ is not None:
             before = self.env.clock.monotonic()
-            started = self._commit(command)
+            started = self._commit(next_)
             if started is None:
                 return
-            lease = (started.lease - self.session.state.at) / 1000
-            if self.env.clock.monotonic() - before >= lease:
-                extra = {"run": self.session.ref.run, "stage": started.stage}
-                log.warning("claim dropped: its lease ran out before the body could start", extra=extra)
-                return
+            lease = before + (started.lease - self.session.state.at) / 1000
             self.done += 1
-            command = run_body(self.env, self.session, self.definition, started, self._chain, self.until)
+            next_ = run_body(
+                self.env, self.session, self.definition, started, self._chain, expires=lease, until=self.until
+            )
 
     def _commit(self, command: c.Command) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
         try:
-            decision = commit(self.env, self.session, self.definition, command, by=self.by, until=self.until)
+            decision = commit(
+                self.env, self.session, self.definition, command, by=self.by, until=self.until, renew=self._renew
+            )
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
             return None
@@ -202,12 +217,13 @@ class _Worker:
 
     def _recover(self, stage: str) -> None:
         """Settle a stage whose lease ran out, unless its worker gave a sign of life meanwhile."""
-        if self.session.state.stages[stage].status is StageStatus.RUNNING:  # else somebody has reaped it already
+        found = self.session.state.stages[stage]
+        if found.status is StageStatus.RUNNING:  # else somebody has reaped it already
             lease = lease_of(self.env, self.session, stage)
             if lease + self.env.limits.max_skew > self.env.clock.now():
                 self.leases[stage] = lease
                 return
-        self._commit_and_run(c.Settle(stage, self.env.random.roll(), self._chain()))
+        self._commit_and_run(c.Settle(stage, found.seq, self.env.random.roll(), self._chain()))
 
     def _meet(self, now: int) -> None:
         """Somebody else runs what we were poked for: one look at the end of the lease finds out how it went."""
@@ -228,6 +244,10 @@ class _Worker:
     def _chain(self) -> c.Chain:
         goes_on = (self.definition.chain or not self.done) and self.done < self.env.limits.chain_cap
         return c.Chain(self._room() if goes_on else -1, self.env.limits.lease_grace)
+
+    def _renew(self, command: c.Command) -> c.Command:
+        """A command that is decided again has less time left for a next stage."""
+        return replace(command, chain=self._chain()) if isinstance(command, _CHAINING) else command
 
     def _fits(self, stage: str) -> bool:
         return self.done < self.env.limits.chain_cap and self.definition.stages[stage].timeout <= self._room()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from kernel.core import commands as c
 from kernel.core.events import StageScheduled
+from kernel.errors import InfrastructureError
 from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.leave import leave, send
+from kernel.shell.logs import log
 from kernel.shell.read import find
 
 PATIENCE = 20.0
-"""Seconds that a cancel keeps trying; a worker's commit gives up no later."""
+"""Seconds that a cancel keeps trying: hundreds of times, while a worker that commits once in between is done."""
 
 
 def cancel(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
@@ -38,4 +40,7 @@ def cancel(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
     undo = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     if undo:
         send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in undo])
-    leave(env, session, by=by, timers={}, met=None, until=end)
+    try:
+        leave(env, session, by=by, timers={}, met=None, until=end)
+    except InfrastructureError as error:  # the cancel is in the log; a tick sees to the rest
+        log.warning("cancelled, left to the tick", extra={"run": ref.run, "error": str(error)})

@@ -7,6 +7,8 @@ log and decide again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kernel.core.codec import FORMAT, encode_events, encode_snapshot
 from kernel.core.commands import Command
 from kernel.core.decide import Decision, decide
@@ -34,6 +36,7 @@ def commit(
     *,
     by: str,
     until: float | None = None,
+    renew: Callable[[Command], Command] = lambda command: command,
 ) -> Decision:
     """Decide ``command`` and commit what follows; the session's state moves on.
 
@@ -44,6 +47,7 @@ def commit(
         command: what is asked.
         by: who asks.
         until: monotonic time in seconds by which to give up.
+        renew: brings the command up to date when it is decided again.
 
     Raises:
         Stale: what the command speaks of is no longer current. Nothing was written.
@@ -75,12 +79,14 @@ def commit(
             session.settle()
             _snapshot(env, session)
             return decision
-        insist(env, lambda: catch_up(env.store, session), end)
         if env.clock.monotonic() >= end:
             message = f"run {session.ref.run} is so busy that a commit found no place in time"
             raise Unavailable(message)
         env.clock.sleep(pause * env.random.roll())
         pause = min(pause * 2, LONGEST_PAUSE)
+        # Last of all, so that what is decided next is decided on what is there now.
+        insist(env, lambda: catch_up(env.store, session), end)
+        command = renew(command)
 
 
 def _is_ours(existing: object, token: str) -> bool:

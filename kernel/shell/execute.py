@@ -28,7 +28,9 @@ from kernel.errors import (
 )
 from kernel.ports import Live
 from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
 from kernel.shell.load import Session, commits_after, events_of
+from kernel.shell.logs import log
 from kernel.shell.values import fetch, keep
 
 Chain = Callable[[], c.Chain]
@@ -39,8 +41,15 @@ HEARTBEAT_EVERY = 1.0
 
 
 def run_body(
-    env: Environment, session: Session, definition: Definition, started: StageStarted, chain: Chain, until: float
-) -> c.Command:
+    env: Environment,
+    session: Session,
+    definition: Definition,
+    started: StageStarted,
+    chain: Chain,
+    *,
+    expires: float,
+    until: float,
+) -> c.Command | None:
     """Run a claimed stage's body under its timeout.
 
     Args:
@@ -49,18 +58,25 @@ def run_body(
         definition: its workflow.
         started: the claim.
         chain: tells, once the body is done, whether the commit of its result may start the next stage.
+        expires: monotonic time in seconds at which the lease ends: no body starts after it.
         until: monotonic time in seconds at which the invocation ends.
 
     Returns:
-        The command that records the result: complete, suspend or fail.
+        The command that records the result: complete, suspend or fail. None if the claim was dropped, because it took
+        too long to get here.
     """
     stage = started.stage
     seq = session.state.stages[stage].seq
     code: StageCode = definition.code[stage]
+    timeout = definition.stages[stage].timeout / 1000
     handle = _Handle(env, session, definition, started, seq, until)
     try:
         given: list[Given] = [session.value(env, source) for source in code.sources]
-        with env.alarm.limit(definition.stages[stage].timeout / 1000):
+        now = env.clock.monotonic()
+        if now >= expires or now + timeout > until:
+            log.warning("claim dropped: too late for its body to start", extra={"run": handle.run, "stage": stage})
+            return None
+        with env.alarm.limit(timeout):
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
             kept = keep(env, session.ref, seq, result.state, session.ttl)
@@ -187,7 +203,12 @@ class _Handle:
         self._beat = now
         lease = env.clock.now() + int(timeout * 1000) + env.limits.lease_grace
         self._lease = max(self._lease, lease)
-        env.store.put(self._session.ref, Live(self._seq, self._lease, progress, self._session.ttl))
+        live = Live(self._seq, self._lease, progress, self._session.ttl)
+        try:
+            env.store.put(self._session.ref, live)
+        except InfrastructureError as error:  # a sign of life is not worth the stage; the next one may get through
+            log.warning("sign of life not written", extra={"run": self.run, "stage": self.stage, "error": str(error)})
+            return
         env.alarm.extend(timeout)
 
     def cancelled(self) -> bool:
@@ -195,7 +216,7 @@ class _Handle:
         session = self._session
         if session.state.status.finished:
             return True
-        for record in commits_after(self._env.store, session.ref, session.state.seq):
+        for record in insist(self._env, lambda: list(commits_after(self._env.store, session.ref, session.state.seq))):
             for event in events_of(session.ref, record):
                 if isinstance(event, RunCancelled | RunFailed | CompensationStarted):
                     return True

@@ -87,10 +87,14 @@ def wake(env: Environment, session: Session, now: int) -> None:
     A refusal means that somebody else did it.
     """
     status = OPEN if session.state.status.finished else None
+    near, seen = now + env.limits.look_grace, session.head.due
+    # Near already, since a tick has just looked: written all the same, so that a late sleeper is refused, but unchanged
+    # it costs no index entry.
+    due = seen if seen is not None and now < seen <= near else near
     change = HeadUpdate(
         guard=Guard.WAKE_IS_NEWER,
         touched=env.random.token(),
-        due=now + env.limits.look_grace,
+        due=due,
         due_seq=session.state.seq + 1,
         status=status,
         listing_order=_order(session, status) if status else None,
@@ -100,16 +104,25 @@ def wake(env: Environment, session: Session, now: int) -> None:
 
 def sleep(env: Environment, session: Session, until: int) -> bool:
     """After the commit that put the run to sleep: move ``due`` to shortly before it must wake."""
-    if session.head.due is None:
-        return False
-    change = HeadUpdate(
-        guard=Guard.SLEEP_IS_LATEST,
-        touched=env.random.token(),
-        due=until - lead(env),
-        due_seq=session.state.seq,
-        seen_due=session.head.due,
-    )
-    return _update(env, session, change)
+    for _ in range(2):  # a refusal tells what a tick has made of ``due`` meanwhile
+        if session.head.due is None or session.head.due_seq > session.state.seq:
+            return False
+        change = HeadUpdate(
+            guard=Guard.SLEEP_IS_LATEST,
+            touched=env.random.token(),
+            due=until - lead(env),
+            due_seq=session.state.seq,
+            seen_due=session.head.due,
+        )
+        if _update(env, session, change):
+            return True
+    return False
+
+
+def is_near(env: Environment, session: Session, until: int) -> bool:
+    """Whether ``due`` of a run that sleeps ``until`` then lies nearer than it need."""
+    due, far = session.head.due, until - lead(env)
+    return due is not None and due < far and far > env.clock.now() + env.limits.look_grace
 
 
 def lead(env: Environment) -> int:

@@ -11,18 +11,26 @@ from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.plan import Idle, plan
 from kernel.core.state import StageStatus
+from kernel.errors import InfrastructureError
 from kernel.ports import MAX_DELAY, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import NAP, Environment
 from kernel.shell.load import Session, sign_of_life
+from kernel.shell.logs import log
 from kernel.shell.outbox import Flush, flush
 
 
 def send(env: Environment, pokes: Sequence[tuple[Poke, int]]) -> None:
-    """Send pokes, each to arrive at its time in milliseconds (0: at once), or as late as a message can be delayed."""
+    """Send pokes, each to arrive at its time in milliseconds (0: at once), or as late as a message can be delayed.
+
+    Whether they can be sent does not matter to the run, only to how soon somebody looks at it.
+    """
     now = env.clock.now()
-    env.queue.send([(poke, delay_of(at, now)) for poke, at in pokes])
+    try:
+        env.queue.send([(poke, delay_of(at, now)) for poke, at in pokes])
+    except InfrastructureError as error:
+        log.error("pokes not sent, left to the tick", extra={"run": pokes[0][0].run, "error": str(error)})
 
 
 def delay_of(at: int, now: int) -> int:
@@ -56,14 +64,20 @@ def leave(
         met: end of the lease of somebody else whom this look met.
         until: monotonic time in seconds by which to be done.
     """
-    if not session.state.status.finished and session.state.asleep is None:
+    state = session.state
+    if not state.status.finished and state.asleep is None:
         rest(env, session, by=by, until=until)
     pokes = _pokes(env, session, timers, met)
     if pokes:
         send(env, pokes)
     flushed = flush(env, session)
-    if session.state.status.finished and flushed.clean and not heads.is_final(session):
-        heads.finalise(env, session)
+    if not flushed.clean:
+        return flushed  # nobody sleeps and nothing is over before it is published
+    if session.state.status.finished:
+        if not heads.is_final(session):
+            heads.finalise(env, session)
+    elif session.state.asleep is not None and heads.is_near(env, session, session.state.asleep):
+        heads.sleep(env, session, session.state.asleep)
     return flushed
 
 
@@ -72,11 +86,12 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
     if state.status.finished or state.asleep is not None:
         return []
     ref = session.ref
+    soon = env.clock.now() + NAP
     times = [
         (stage, at + skew)
         for stage, at in timers.items()
         if stage in state.active
-        and state.stages[stage].at == at
+        and state.stages[stage].at == at <= soon  # what is later is found by the due index
         and state.stages[stage].status in (StageStatus.RETRYING, StageStatus.SUSPENDED)
     ]
     if met is not None:
@@ -85,12 +100,17 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
 
 
 def rest(env: Environment, session: Session, *, by: str, until: float | None = None) -> bool:
-    """Put the run to sleep if nobody needs to look at it for long. False if it stays awake."""
-    idle = plan(session.state, env.clock.now(), env.limits.max_skew)
-    if not isinstance(idle, Idle) or not idle.quiet or idle.until - env.clock.now() <= NAP:
+    """Put the run to sleep if nobody needs to look at it for long. False if it stays awake.
+
+    Its head follows once everything is published.
+    """
+    now, skew = env.clock.now(), env.limits.max_skew
+    idle = plan(session.state, now, skew)
+    # A wait of just a nap still rides on a message, though its end and its commit may each be off by the skew.
+    if not isinstance(idle, Idle) or not idle.quiet or idle.until - now <= NAP + 2 * skew:
         return False
     try:
         commit(env, session, None, c.Sleep(idle.until, env.limits.max_skew), by=by, until=until)
     except Stale:
         return False
-    return heads.sleep(env, session, idle.until)
+    return True

@@ -15,8 +15,12 @@ from kernel.errors import InfrastructureError, Unavailable
 from kernel.ports import DEAD, Dead, Published, RunRef
 from kernel.shell import heads
 from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
+
+OUTAGE = 720
+"""How often an event is tried while the sink cannot be reached: about a day of looks."""
 
 
 class Flush(Struct, frozen=True):
@@ -39,7 +43,7 @@ def flush(env: Environment, session: Session) -> Flush:
     The cursor itself is moved here only when something is left over or the run goes on; for a finished run that is
     flushed clean, finalising moves it.
 
-    An event that the sink refuses counts against that event. A sink that cannot be reached does not: everything waits.
+    An event that the sink refuses is given up after a few looks, one for a sink that cannot be reached after a day.
     """
     head = session.head
     settled, failures = head.published_events, head.publish_failures
@@ -49,15 +53,16 @@ def flush(env: Environment, session: Session) -> Flush:
             if not _wanted(env, event) or (seq == head.published + 1 and index < settled):
                 continue
             letter = _envelope(session, seq, index, event)
+            allowed = env.limits.publish_attempts
             try:
                 problem = env.sink.publish((letter,))[0]
-            except Unavailable:
-                return _left(env, session, seq, index, failures, Flush(published, dead, clean=False))
+            except Unavailable as error:
+                problem, allowed = str(error), max(allowed, OUTAGE)
             except InfrastructureError as error:
                 problem = str(error)
             if problem is None:
                 published += 1
-            elif failures + 1 < env.limits.publish_attempts:
+            elif failures + 1 < allowed:
                 return _left(env, session, seq, index, failures + 1, Flush(published, dead, clean=False))
             else:
                 _bury(env, session, letter, (seq, index), problem)
@@ -114,7 +119,7 @@ def _envelope(session: Session, seq: int, index: int, event: AnyEvent) -> Publis
 
 def _bury(env: Environment, session: Session, letter: Published, place: tuple[int, int], problem: str) -> None:
     dead = Dead(*place, env.clock.now(), problem[:1000], letter.body, session.ttl)
-    env.store.put(session.ref, dead)
+    insist(env, lambda: env.store.put(session.ref, dead))
     log.error("event given up as dead letter", extra={"run": session.ref.run, "event": letter.id, "error": problem})
 
 

@@ -7,6 +7,7 @@ only.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -89,10 +90,13 @@ def _due(env: Environment, counts: Counts) -> Iterator[Due]:
     now = env.clock.now()
     pending = [heads.due_shard(shard) for shard in range(env.limits.shards)]
     given: set[Due] = set()
+    seen = dict.fromkeys(pending, 0)
     while pending:
         for shard in tuple(pending):
             try:
-                page = env.store.due(shard, now, PAGE)
+                # The index follows with a delay: past what it still shows of those that were given already.
+                limit = PAGE + seen[shard]
+                page = env.store.due(shard, now, limit)
             except OnewriteError as error:
                 counts.failed += 1
                 log.exception("tick could not read a shard", extra={"shard": shard, "error": str(error)})
@@ -100,8 +104,9 @@ def _due(env: Environment, counts: Counts) -> Iterator[Due]:
                 continue
             fresh = [entry for entry in page if entry not in given]
             given.update(fresh)
+            seen[shard] += len(fresh)
             yield from fresh
-            if len(page) < PAGE or not fresh:
+            if len(page) < limit:
                 pending.remove(shard)
 
 
@@ -120,11 +125,12 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
     if finished and session.head.due_seq > session.state.seq:
         # Whoever was about to reopen the run died. The new commit takes the number that was announced, so that the
         # run can be finalised: nobody who thaws can commit it any more.
-        commit(env, session, None, c.Close(), by=by, until=until)
+        with suppress(Stale):
+            commit(env, session, None, c.Close(), by=by, until=until)
     flushed = leave(env, session, by=by, timers={}, met=None, until=until)
     counts.flushed += flushed.published
     counts.dead += flushed.dead
-    counts.finalised += finished and flushed.clean
+    counts.finalised += finished and heads.is_final(session)
 
 
 def _tend(env: Environment, session: Session, counts: Counts, until: float, by: str) -> None:
@@ -133,7 +139,7 @@ def _tend(env: Environment, session: Session, counts: Counts, until: float, by: 
     state = session.state
     if now - env.limits.max_skew >= state.deadline:
         try:
-            commit(env, session, None, c.Expire(), by=by, until=until)
+            commit(env, session, None, c.Expire(state.deadline), by=by, until=until)
         except Stale:
             counts.skipped += 1
         else:
@@ -150,16 +156,15 @@ def _tend(env: Environment, session: Session, counts: Counts, until: float, by: 
 
 
 def _asleep(env: Environment, session: Session, until: int, counts: Counts, by: str) -> None:
-    """A sleeping run was met: its time is near, or it has to be put to sleep again."""
-    now = env.clock.now()
-    if until - heads.lead(env) <= now + env.limits.look_grace:
+    """A sleeping run was met: its time is near, or it has to be put to sleep again, as ``leave`` will."""
+    if not heads.is_near(env, session, until):
         counts.woken += 1
         send(env, [(Poke(session.ref.tenant, session.ref.run, at=until), until)])
-    elif session.head.due_seq > session.state.seq:
+        return
+    counts.slept += 1
+    if session.head.due_seq > session.state.seq:
         # Somebody announced a commit that never came. The new commit takes its number, so it never will.
-        counts.slept += rest(env, session, by=by)
-    else:
-        counts.slept += heads.sleep(env, session, until)
+        rest(env, session, by=by)
 
 
 def _needs(env: Environment, session: Session, counts: Counts, until: float, by: str) -> list[Poke]:

@@ -88,7 +88,7 @@ class Run:
 
     def claim(self, stage: str) -> list[str]:
         """Let a worker take a stage."""
-        return self.do(c.Claim(stage, GRACE))
+        return self.do(c.Claim(stage, self.seq(stage), GRACE))
 
     def complete(self, stage: str, output: bytes = b"{}", chain: c.Chain = NO_CHAIN) -> list[str]:
         """Let a running stage return."""

@@ -58,16 +58,23 @@ def claimed() -> Run:
     return run
 
 
+def asleep() -> Run:
+    run = waiting()
+    run.do(c.Sleep(NOW))
+    return run
+
+
 # --- what every decision holds to -------------------------------------------------------------------------------------
 
 DECISIONS: dict[str, tuple[Callable[[], Run], c.Command]] = {
     "begin": (two, c.Begin(CHAIN)),
     "complete": (claimed, c.Complete("a", 1, inline(b"{}"), CHAIN)),
     "fail": (claimed, c.Fail("a", 1, oops("a"), True, 0.5, CHAIN)),
-    "settle": (claimed, c.Settle("a", 0.5, CHAIN)),
+    "settle": (claimed, c.Settle("a", 1, 0.5, CHAIN)),
     "reap": (claimed, c.Reap("a", 1)),
-    "expire": (claimed, c.Expire()),
+    "expire": (claimed, c.Expire(IDENTITY.deadline)),
     "cancel": (claimed, c.Cancel("why")),
+    "asleep": (asleep, c.NotReady("a", 2, NOW + MINUTE, 0.5, None, CHAIN)),
     "not ready": (waiting, c.NotReady("a", 2, NOW + MINUTE, 0.5, None, CHAIN)),
     "ready": (waiting, c.Ready("a", 2, NOW + MINUTE, inline(b"{}"), CHAIN)),
     "sleep": (waiting, c.Sleep(NOW)),
@@ -152,17 +159,26 @@ def test_a_kept_stage_is_the_first_that_fits() -> None:
 @pytest.mark.parametrize("second", ["complete", "fail", "claim", "reap"])
 def test_what_an_older_attempt_says_is_stale(second: str) -> None:
     run = claimed()
-    run.do(c.Settle("a", 0.0, NO_CHAIN))
+    run.do(c.Settle("a", run.seq("a"), 0.0, NO_CHAIN))
     run.claim("a")
     commands: dict[str, c.Command] = {
         "complete": c.Complete("a", 1, inline(b"{}"), NO_CHAIN),
         "fail": c.Fail("a", 1, oops("a"), True, 0.0, NO_CHAIN),
-        "claim": c.Claim("a", GRACE),
+        "claim": c.Claim("a", 1, GRACE),
         "reap": c.Reap("a", 1),
     }
     with pytest.raises(Stale):
         run.do(commands[second])
     assert run.state.stages["a"].attempt == 2
+
+
+def test_what_an_attempt_says_that_was_reaped_is_stale_before_anybody_settles_it() -> None:
+    run = claimed()
+    run.do(c.Reap("a", 1))
+    with pytest.raises(Stale):
+        run.complete("a")
+    with pytest.raises(Stale):
+        run.fail("a")
 
 
 def test_a_stage_is_tried_again_after_its_delay_until_the_policy_is_used_up() -> None:
@@ -184,10 +200,10 @@ def test_a_lost_lease_counts_as_an_attempt() -> None:
     run = Run(node("a", retry=STEADY))
     run.begin(CHAIN)
     for _ in range(2):
-        assert run.do(c.Settle("a", 0.0, NO_CHAIN)) == ["LeaseExpired a", "StageFailed a"]
+        assert run.do(c.Settle("a", run.seq("a"), 0.0, NO_CHAIN)) == ["LeaseExpired a", "StageFailed a"]
         run.claim("a")
     run.do(c.Reap("a", run.seq("a")))
-    assert run.do(c.Settle("a", 0.0, NO_CHAIN)) == ["StageFailed a", "RunFailed"]
+    assert run.do(c.Settle("a", run.seq("a"), 0.0, NO_CHAIN)) == ["StageFailed a", "RunFailed"]
     assert run.state.error is not None
     assert (run.state.error.category, run.state.error.kind) == ("lease", "LeaseLost")
 
@@ -195,7 +211,7 @@ def test_a_lost_lease_counts_as_an_attempt() -> None:
 def test_what_is_at_most_once_is_not_started_again() -> None:
     run = Run(node("a", at_most_once=True, retry=STEADY))
     run.begin(CHAIN)
-    assert run.do(c.Settle("a", 0.0, NO_CHAIN)) == ["LeaseExpired a", "StageFailed a", "RunFailed"]
+    assert run.do(c.Settle("a", run.seq("a"), 0.0, NO_CHAIN)) == ["LeaseExpired a", "StageFailed a", "RunFailed"]
 
 
 # --- time and people --------------------------------------------------------------------------------------------------
@@ -203,7 +219,7 @@ def test_what_is_at_most_once_is_not_started_again() -> None:
 
 def test_a_run_past_its_deadline_fails_with_that_reason_and_its_stages_are_stale() -> None:
     run = claimed()
-    assert run.do(c.Expire()) == ["RunFailed"]
+    assert run.do(c.Expire(run.state.deadline)) == ["RunFailed"]
     assert run.state.error is not None
     assert run.state.error.category == "deadline"
     with pytest.raises(Stale):
@@ -212,15 +228,26 @@ def test_a_run_past_its_deadline_fails_with_that_reason_and_its_stages_are_stale
 
 def test_a_deadline_in_the_middle_of_compensation_leaves_it_incomplete() -> None:
     run = undone()
-    assert run.do(c.Expire()) == ["RunFailed"]
+    assert run.do(c.Expire(run.state.deadline)) == ["RunFailed"]
     assert run.state.compensation == "incomplete"
 
 
-@pytest.mark.parametrize("command", [c.Expire(), c.Sleep(NOW), c.Begin(NO_CHAIN)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    "command",
+    [c.Expire(IDENTITY.deadline), c.Sleep(NOW), c.Begin(NO_CHAIN)],
+    ids=lambda each: type(each).__name__,
+)
 def test_nothing_happens_to_a_finished_run(command: c.Command) -> None:
     run = finished()
     with pytest.raises(Stale):
         run.do(command)
+
+
+def test_a_run_that_ended_before_it_began_is_not_begun() -> None:
+    run = two()
+    run.do(c.Cancel("why"))
+    with pytest.raises(Stale):
+        run.begin()
 
 
 def test_a_run_that_goes_on_cannot_be_closed() -> None:
@@ -230,7 +257,7 @@ def test_a_run_that_goes_on_cannot_be_closed() -> None:
 
 def test_a_deadline_record_names_no_stage() -> None:
     run = claimed()
-    run.do(c.Expire())
+    run.do(c.Expire(run.state.deadline))
     text = "the run did not end before its deadline"
     assert run.log[-1] == [RunFailed(ErrorRecord("deadline", "DeadlineExceeded", text))]
 

@@ -70,10 +70,10 @@ def test_of_two_checks_at_once_the_second_is_stale(*, ready: bool) -> None:
 
 
 def test_the_interval_never_reaches_past_the_limit() -> None:
-    run = Run(node("a", poll=PollPolicy(every=20 * MINUTE, limit=20 * MINUTE)))
+    run = Run(node("a", poll=PollPolicy(every=20 * MINUTE, limit=15 * MINUTE)))
     run.begin(CHAIN)
     run.do(c.Suspend("a", run.seq("a"), inline(b"{}")))
-    assert check_at(run) == NOW + 20 * MINUTE
+    assert check_at(run) == NOW + 15 * MINUTE
 
 
 def test_a_checks_error_is_in_the_log() -> None:
@@ -93,6 +93,8 @@ def test_sleep_is_stale_when_a_stage_is_ready_or_runs() -> None:
     run.claim("a")
     with pytest.raises(Stale):
         run.do(c.Sleep(NOW + 60 * MINUTE))
+    with pytest.raises(Stale):
+        run.do(c.Sleep(run.state.stages["a"].at))
 
 
 def test_sleep_is_over_with_the_next_commit() -> None:
