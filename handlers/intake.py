@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
 from handlers.direct import Direct
 from handlers.gateway import Gateway, is_http
 from handlers.operations import Operations
+from handlers.runtime import LambdaContext
 from infra import compose
 from infra.settings import Settings
 
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
 
 MARGIN = 2.0
 """Seconds before the end of the invocation by which a caller who waits must have an answer."""
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context object that is used."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the invocation is cut off."""
-        ...
 
 
 Handler = Callable[[Any, LambdaContext], dict[str, Any]]

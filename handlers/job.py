@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from handlers.runtime import LambdaContext
 from infra import compose
 from infra.sqs import parse
 from kernel.errors import OnewriteError
@@ -21,14 +22,6 @@ from kernel.shell.environment import Environment
 
 MARGIN = 2.0
 """Seconds before the end of the invocation by which everything must be done."""
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context object that is used."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the invocation is cut off."""
-        ...
 
 
 Event = dict[str, Any]

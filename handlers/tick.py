@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from aws_lambda_powertools import Logger
 from msgspec.structs import asdict
 
+from handlers.runtime import LambdaContext
 from infra import compose
 from kernel.shell.environment import Environment
 from kernel.shell.tick import tick
@@ -17,14 +18,6 @@ MARGIN = 5.0
 """Seconds before the end of the invocation by which everything must be done."""
 LONGEST = 50.0
 """Seconds that a tick takes at most, so that it ends before the next one starts."""
-
-
-class LambdaContext(Protocol):
-    """The part of Lambda's context object that is used."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the invocation is cut off."""
-        ...
 
 
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
