@@ -24,7 +24,7 @@ from handlers.requests import (
 )
 from handlers.tenants import caller_without_claims, signature
 from infra.settings import Settings
-from kernel.errors import Refused
+from kernel.errors import InfrastructureError, Refused
 
 START = "onewrite.start"
 """The detail type of events that start a run."""
@@ -114,6 +114,9 @@ class Direct:
 
         Returns:
             The answer, or ``{"error": problem}``.
+
+        Raises:
+            InfrastructureError: the store failed. Lambda repeats an asynchronous invocation then; nothing is lost.
         """
         name = ""
         try:
@@ -124,6 +127,8 @@ class Direct:
                 fields["wait"] = min(fields["wait"], left)
             caller = caller_without_claims("direct", self._settings.default_tenant)
             answer: dict[str, Any] = plain(operation(self._operations, caller, **fields))
+        except InfrastructureError:
+            raise
         except Exception as error:  # noqa: BLE001 - a caller gets an answer, whatever happens
             problem = problem_of(_told(error), name)
             if problem.status >= 500:  # noqa: PLR2004 - the caller is not to blame

@@ -72,6 +72,8 @@ def registry(settings: Settings) -> Registry:
     try:
         found = getattr(importlib.import_module(module_name), name)
     except (ModuleNotFoundError, AttributeError) as error:
+        if not _leads_nowhere(error, module_name, name):
+            raise  # something is wrong inside the module: its own error says it better
         message = f"WORKFLOWS={settings.workflows} leads nowhere: {error}"
         raise SettingsError(message) from error
     if not isinstance(found, Registry):
@@ -79,6 +81,12 @@ def registry(settings: Settings) -> Registry:
         raise SettingsError(message)
     found.check(timedelta(seconds=settings.job_timeout_seconds) - MARGIN)
     return found
+
+
+def _leads_nowhere(error: ModuleNotFoundError | AttributeError, module: str, name: str) -> bool:
+    if isinstance(error, ModuleNotFoundError):
+        return error.name is not None and (module == error.name or module.startswith(f"{error.name}."))
+    return error.name == name
 
 
 def worker(env: Mapping[str, str]) -> Environment:

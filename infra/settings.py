@@ -93,7 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             max_skew_ms=reader.number("MAX_SKEW_MS", 0, 60_000, default=1000),
             tick_seconds=reader.number("TICK_SECONDS", 1, 3600, default=60),
             chain_cap=reader.number("CHAIN_CAP", 1, 100_000, default=1000),
-            job_timeout_seconds=reader.number("JOB_TIMEOUT_SECONDS", 1, 900, default=300),
+            job_timeout_seconds=reader.number("JOB_TIMEOUT_SECONDS", 30, 900, default=300),
             publish=cast("Publish", reader.text("PUBLISH", _PUBLISH) or "run"),
             localstack_host=_localstack_host(reader),
         )

@@ -28,6 +28,10 @@
 from __future__ import annotations
 
 
+class ProcessEnds(BaseException):
+    """The process is to die here: with ``KeyboardInterrupt`` all that passes through the handling of stages' errors."""
+
+
 class OnewriteError(Exception):
     """Base of all errors raised by Onewrite."""
 

@@ -21,6 +21,7 @@ from kernel.core.events import (
 )
 from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
+from kernel.errors import ProcessEnds
 
 
 class Node(Struct, frozen=True):
@@ -97,9 +98,9 @@ class Graph:
             return Schedule(node.spec.id)
         try:
             wanted = node.condition(values)
-        except MissingValue:
+        except (MissingValue, KeyboardInterrupt, ProcessEnds):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the condition throws fails its stage
+        except BaseException as error:  # noqa: BLE001 - whatever the condition throws fails its stage
             return Reject(node.spec.id, describe(error, "condition", node.spec.id, 0))
         return Schedule(node.spec.id) if wanted else Skip(node.spec.id)
 

@@ -54,7 +54,15 @@ def _fields(given: object, model: type[BaseModel], where: str) -> dict[str, obje
         raise InvalidInput("the config is refused", (problem,)) from None
     aliases = ((field.validation_alias, name) for name, field in model.model_fields.items())
     names = {alias: name for alias, name in aliases if isinstance(alias, str)}
-    return {names.get(key, key): value for key, value in fields.items()}
+    named = {names.get(key, key): value for key, value in fields.items()}
+    unknown = () if model.model_config.get("extra") == "allow" else sorted(named.keys() - model.model_fields.keys())
+    if unknown:  # pydantic would ignore it: a typo would leave a default in force without a word
+        known = _listed(model.model_fields)
+        problems = tuple(
+            (f"{where}.{name}", f"is not a field of the configuration; there are: {known}") for name in unknown
+        )
+        raise InvalidInput("the config is refused", problems)
+    return named
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
         return Attended(Outcome.EARLY)
     patience = min(until, env.clock.monotonic() + PATIENCE, until if share is None else share)
     session = insist(env, lambda: load(env.store, poke.ref), patience)
-    if session is None:
+    if session is None or session.expired(env.clock.now()):
         log.info("poke for a run that is gone", extra={"run": poke.run})
         return Attended(Outcome.GONE)
     head = session.head

@@ -12,7 +12,8 @@ from kernel.ports import Alarm, Blobs, Clock, Published, Queue, Random, Sink, St
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
-DAY = 24 * 60 * MINUTE
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 NAP = 15 * MINUTE
 """The longest wait that rides on a message's delay; a longer one puts the run to sleep."""
 

@@ -24,6 +24,7 @@ from kernel.errors import (
     LogError,
     NotUpstream,
     PermanentError,
+    ProcessEnds,
     StageTimedOut,
 )
 from kernel.ports import Live
@@ -84,7 +85,9 @@ def run_body(
         output = keep(env, session.ref, seq, result, session.ttl)
         session.offer(stage, result)
         return c.Complete(stage, seq, output, chain())
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
+    except (KeyboardInterrupt, ProcessEnds):
+        raise
+    except BaseException as error:  # noqa: BLE001 - user code may throw anything, asyncio's CancelledError too
         record = describe(error, _category(error), stage, started.attempt)
         return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain())
 
@@ -109,18 +112,20 @@ def run_check(
         output = keep(env, session.ref, suspended.seq, result, session.ttl)
         session.offer(stage, result)
         return c.Ready(stage, suspended.seq, suspended.at, output, chain())
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may throw anything
+    except (KeyboardInterrupt, ProcessEnds):
+        raise
+    except BaseException as error:  # noqa: BLE001 - user code may throw anything, asyncio's CancelledError too
         record = describe(error, _category(error), stage, suspended.attempt)
         hopeless = isinstance(error, PermanentError)
         return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain(), hopeless)
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:
-    if isinstance(error, InfrastructureError | SystemExit):
+    if isinstance(error, InfrastructureError):
         return True
     if isinstance(error, InvalidInput | LogError):
         return False
-    return isinstance(error, Exception) and code.retryable(error)
+    return not isinstance(error, Exception) or code.retryable(error)
 
 
 _CATEGORIES: tuple[tuple[type[BaseException], str], ...] = (

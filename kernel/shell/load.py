@@ -13,6 +13,7 @@ from kernel.errors import CorruptLog
 from kernel.ports import LOG, SNAPSHOT, Commit, Head, Live, RunRef, Snapshot, Store, log_key
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
+from kernel.shell.logs import log
 from kernel.shell.values import fetch
 
 PAGE = 20
@@ -57,6 +58,10 @@ class Session:
     def ttl(self) -> int:
         """When the store may delete what belongs to the run, in seconds; its head lives a week longer."""
         return self.head.expires // 1000
+
+    def expired(self, now: int) -> bool:
+        """Whether the run's retention is over: the store may have deleted any part of it, so none of it counts."""
+        return now >= self.head.expires
 
     def offer(self, stage: str, text: bytes) -> None:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""
@@ -174,23 +179,31 @@ def load(store: Store, ref: RunRef) -> Session | None:
                 pass
     if head is None:
         return None
-    base = snapshot.seq if snapshot else 0
+    identity, created = creation(ref, head)
+    state = _from_snapshot(ref, snapshot, created) or initial_state(identity, created)
+    base = state.seq
     full = len(items) == PAGE
     while full and commits and commits[-1].seq > base + 1:
         older = store.range(ref, log_key(base + 1), log_key(commits[-1].seq - 1), limit=MORE, descending=True)
         commits.extend(item for item in older if isinstance(item, Commit))
         full = len(older) == MORE
-    identity, created = creation(ref, head)
-    if snapshot and isinstance(created[0], RunCreated):
-        state = decode_snapshot(snapshot.body, created[0])
-    else:
-        state = initial_state(identity, created)
     session = Session(ref, head, state, {0: created})
-    if snapshot:
+    if snapshot and base:
         session.snapshot_seq, session.snapshot_size = snapshot.seq, len(snapshot.body)
     for commit in reversed(commits):
         _append(session, commit)
     return session
+
+
+def _from_snapshot(ref: RunRef, snapshot: Snapshot | None, created: tuple[AnyEvent, ...]) -> State | None:
+    """The state that a snapshot holds; None without one, or with one that cannot be read: the log tells all of it."""
+    if snapshot is None or not isinstance(created[0], RunCreated):
+        return None
+    try:
+        return decode_snapshot(snapshot.body, created[0])
+    except Exception as error:  # noqa: BLE001 - a snapshot may be thrown away, whatever is wrong with it
+        log.warning("snapshot ignored", extra={"run": ref.run, "seq": snapshot.seq, "error": str(error)})
+        return None
 
 
 def _append(session: Session, commit: Commit) -> None:

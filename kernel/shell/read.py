@@ -33,6 +33,9 @@ def find(env: Environment, ref: RunRef) -> Session:
     if session is None:
         message = f"there is no run {ref.run[:40]!r}"
         raise NotFound(message)
+    if session.expired(env.clock.now()):
+        message = f"run {ref.run} is gone: its retention is over"
+        raise NotFound(message)
     return session
 
 
@@ -51,7 +54,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     """A run, for people.
 
     Attributes:
-        run, tenant, workflow, version: which run of what.
+        run, tenant, workflow, version, fingerprint: which run of what.
         status: parked, running, compensating, completed, failed or cancelled.
         seq: number of the last commit it shows.
         created, updated, deadline: milliseconds.
@@ -65,6 +68,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     tenant: str
     workflow: str
     version: int
+    fingerprint: str
     status: str
     seq: int
     created: int
@@ -87,6 +91,7 @@ def view(state: State, head: Head | None = None) -> RunView:
         tenant=identity.tenant,
         workflow=identity.workflow,
         version=identity.version,
+        fingerprint=identity.fingerprint,
         status=heads.PARKED if parked else state.status.value,
         seq=state.seq,
         created=identity.created,

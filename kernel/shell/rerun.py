@@ -8,9 +8,12 @@ from kernel.errors import Conflict
 from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
-from kernel.shell.environment import Environment
+from kernel.shell.environment import HOUR, Environment
 from kernel.shell.leave import send
 from kernel.shell.read import find
+
+LEAST = HOUR
+"""Milliseconds that a reopened run has at least before it expires; else it is not reopened."""
 
 
 def retry(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
@@ -42,7 +45,10 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
         message = f"run {ref.run} needs {head.workflow} version {head.version}, which this deployment does not have"
         raise Conflict(message)
     lasts = definition.deadline if definition.deadline is not None else env.limits.deadline
-    command = c.Reopen(stage, env.clock.now() + lasts, reason)
+    now = env.clock.now()
+    # What is left of the run's retention may be less than the workflow wants, but must be worth it.
+    deadline = max(min(now + lasts, head.expires), now + LEAST)
+    command = c.Reopen(stage, deadline, reason)
     decision = commit(env, session, definition, command, by=by)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]])

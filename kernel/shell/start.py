@@ -130,6 +130,9 @@ def start(
 
 def _known(env: Environment, ref: RunRef, head: Head, digest: str, key: str | None) -> Started:
     """The key was used before: for the same request that run is the answer, for another one it is a conflict."""
+    if env.clock.now() >= head.expires:
+        message = f"idempotency key {key!r} was used for a run whose retention is over: take a new key"
+        raise Conflict(message)
     if head.digest != digest:
         message = f"idempotency key {key!r} was used for {head.workflow} with other input: take a new key"
         raise Conflict(message)

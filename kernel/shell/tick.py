@@ -115,7 +115,7 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
         counts.skipped += 1
         return
     session = insist(env, lambda: load(env.store, entry.ref), until)
-    if session is None:
+    if session is None or session.expired(env.clock.now()):
         counts.skipped += 1
         return
     counts.looked += 1

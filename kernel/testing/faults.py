@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.errors import Unavailable
+from kernel.errors import ProcessEnds, Unavailable
 from kernel.shell.environment import Environment
 
 
-class Crash(BaseException):
+class Crash(ProcessEnds):
     """The process died here. Nothing catches it but the test that asked for it."""
 
 

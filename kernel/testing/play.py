@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from kernel.core.events import AnyEvent
 from kernel.define.registry import Registry
 from kernel.define.workflow import Workflow
-from kernel.errors import InfrastructureError
+from kernel.errors import InfrastructureError, NotFound
 from kernel.ports import HEAD, MAX_DELAY, Head, Poke, RunRef
 from kernel.shell import cancel as _cancel
 from kernel.shell import read
@@ -65,9 +65,20 @@ class Ended(Struct, frozen=True):
 
     @property
     def output(self) -> Any:  # noqa: ANN401 - whatever the workflow's last stage returns
-        """The one output of a run that has one."""
-        (output,) = self.outputs
-        return output
+        """The one output of a run that has one.
+
+        Raises:
+            AssertionError: the run has not completed, or has several outputs.
+        """
+        if self.status != "completed":
+            error = self.view.error
+            why = f": {error.stage} {error.kind}: {error.message}" if error else ""
+            message = f"run {self.ref.run} has no output, it is {self.status}{why}"
+            raise AssertionError(message)
+        if len(self.outputs) != 1:
+            message = f"run {self.ref.run} has {len(self.outputs)} outputs: ask for .outputs"
+            raise AssertionError(message)
+        return self.outputs[0]
 
     def names(self) -> list[str]:
         """The log in short: ``StageStarted charge``, ..."""
@@ -81,6 +92,8 @@ def _name(event: AnyEvent) -> str:
 
 class Play:
     """A whole deployment in memory, with a clock that stands still until it is moved.
+
+    Time passes only between stages: a body takes none, so it never meets its timeout unless it moves the clock itself.
 
     Attributes:
         env: its environment, as handlers have it, with ``faults`` and the meter in between.
@@ -129,7 +142,15 @@ class Play:
         preset: str | None = None,
         tenant: str = TENANT,
     ) -> RunRef:
-        """Start a run, and do nothing else."""
+        """Start a run, and do nothing else.
+
+        Raises:
+            NotFound: the workflow is not among those that are deployed here.
+        """
+        known = workflow.definition
+        if self.env.definitions.find(known.id, known.version, known.fingerprint) is None:
+            message = f"workflow {known.id} is not deployed in this Play: name it where the Play is made"
+            raise NotFound(message)
         started = start(self.env, workflow, input, tenant=tenant, by="test", key=key, config=config, preset=preset)
         return started.ref
 

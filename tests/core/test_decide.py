@@ -243,6 +243,16 @@ def test_nothing_happens_to_a_finished_run(command: c.Command) -> None:
         run.do(command)
 
 
+def test_a_deadline_that_was_replaced_meanwhile_ends_nothing() -> None:
+    """A tick that saw the old one was overtaken by a retry."""
+    run = claimed()
+    old = run.state.deadline
+    run.do(c.Cancel("why"))
+    run.do(c.Reopen("a", old + MINUTE, "once more"))
+    with pytest.raises(Stale):
+        run.do(c.Expire(old))
+
+
 def test_a_run_that_ended_before_it_began_is_not_begun() -> None:
     run = two()
     run.do(c.Cancel("why"))

@@ -186,12 +186,13 @@ def test_a_wrong_invocation_is_told_what_is_wrong(
     assert deployment.writes == []
 
 
-def test_a_failure_is_an_error_without_the_inside(deployment: Deployment) -> None:
+def test_a_failure_of_the_store_fails_the_invocation_so_that_lambda_repeats_an_asynchronous_one(
+    deployment: Deployment,
+) -> None:
     deployment.play.faults.choose = lambda _call: Fault.UNAVAILABLE
 
-    error = invoke(deployment, {"show": "a" * 24})["error"]
-
-    assert (error["status"], "store." in error["detail"]) == (503, False)
+    with pytest.raises(Unavailable):
+        invoke(deployment, {"start": {"workflow": "order", "input": GOOD}})
 
 
 def test_without_a_default_tenant_nothing_is_done_directly() -> None:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from kernel.core.events import CompensationStarted, RunCancelled, RunFailed, StageCompleted
-from kernel.core.state import RunStatus
+from kernel.core.events import CompensationStarted, RunCancelled, RunFailed, StageCompleted, StageStarted
+from kernel.core.state import RunStatus, StageStatus
 from kernel.errors import Conflict
 from kernel.ports import RunRef
+from kernel.testing.faults import Crash
 from kernel.testing.play import Play
 from onewrite import Context, PermanentError, Retry, Workflow
-from tests.shell.script import Act, Flow, Note, Script, dies, events, head_of, line, state_of, throws, work
+from tests.shell.script import (
+    Act,
+    Flow,
+    Note,
+    Script,
+    dies,
+    events,
+    fork,
+    head_of,
+    line,
+    stage_of,
+    state_of,
+    throws,
+    work,
+)
 
 NO = PermanentError("no")
 
@@ -153,6 +169,72 @@ def test_cancel_discards_a_stage_that_runs_and_does_not_undo_it(script: Script) 
     play.play([ref])
     assert script.calls == ["a", "b", "compensate:a"]
     assert play.ended(ref).status == "cancelled"
+
+
+def cut_off(script: Script, act: Act) -> tuple[Play, RunRef]:
+    """A run of three stages that can be undone, the second of which does that."""
+    flow = line(
+        *(script.stage(id_, act if id_ == "b" else None, compensate=script.undo()) for id_ in "abc"),
+        on_cancel="compensate",
+    )
+    play = Play(flow)
+    return play, play.start(flow, Note())
+
+
+@pytest.mark.parametrize("then", ["returns", "throws"])
+def test_undoing_a_cancelled_run_begins_when_the_stage_that_still_runs_is_over(script: Script, then: str) -> None:
+    """Compensation starts when no stage runs: what the stage does until it hears of the cancel is not raced."""
+
+    def act(_ctx: Context) -> None:
+        play.cancel(ref)
+        play.clock.move(30_000)
+        play.attend(ref)
+        play.attend(ref, "compensate:a")
+        script.calls.append("b is over")
+        if then == "throws":
+            raise ValueError("cut off")
+
+    play, ref = cut_off(script, act)
+    play.play([ref])
+    assert script.calls == ["a", "b", "b is over", "compensate:a"]
+    assert events(play, ref, RunCancelled) == [RunCancelled("", "complete")]
+    assert stage_of(play, ref, "b").status is StageStatus.FAILED
+
+
+def test_undoing_a_cancelled_run_does_not_wait_for_a_worker_that_died(script: Script) -> None:
+    def act(_ctx: Context) -> None:
+        play.cancel(ref)
+        raise Crash
+
+    play, ref = cut_off(script, act)
+    play.play([ref], days=1)
+    assert script.calls == ["a", "b", "compensate:a"]
+    assert events(play, ref, RunCancelled) == [RunCancelled("", "complete")]
+    assert not [each for each in events(play, ref, StageStarted) if each.stage == "b" and each.attempt > 1]
+
+
+def test_nothing_new_starts_in_a_cancelled_run_that_waits_to_be_undone(script: Script) -> None:
+    """Neither what is ready, nor a retry, nor a check (invariant 7)."""
+
+    def act(_ctx: Context) -> None:
+        play.cancel(ref)
+        play.clock.move(50_000)
+        for stage in ("c", "d", "e"):
+            play.attend(ref, stage)
+
+    flow = fork(
+        script.stage("a", compensate=script.undo()),
+        script.stage("b", act),
+        script.stage("c"),
+        script.stage("d", throws(ValueError("not yet"))),
+        script.job("e", every=timedelta(seconds=10)),
+        on_cancel="compensate",
+    )
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    play.step()
+    assert script.calls[:2] == ["a", "b"]
+    assert set(script.calls[2:]) <= {"compensate:a"}
 
 
 def test_cancel_is_refused_while_a_run_is_being_undone(script: Script) -> None:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 import pytest
 
-from kernel.core.events import LeaseExpired, StageCompleted, StageFailed, StageStarted
+from kernel.core.events import StageCompleted, StageFailed, StageStarted
 from kernel.core.state import StageStatus
-from kernel.ports import LIVE, Live, RunRef
+from kernel.ports import RunRef
 from kernel.testing.faults import Call, Crash
 from kernel.testing.play import Play
 from onewrite import Context, Retry
 from tests.shell.script import (
     MINUTE,
-    Act,
     Note,
     Script,
     dies,
     events,
     fork,
-    items_of,
     line,
     stage_of,
     state_of,
@@ -120,96 +117,6 @@ def test_one_dead_worker_holds_up_its_run_for_its_lease_and_a_look_at_most(scrip
         play.tick()
         work(play)
     assert play.clock.now() - died <= LEASE + 2 * (limits.look_grace + limits.tick) + MINUTE
-
-
-# --- signs of life ----------------------------------------------------------------------------------------------------
-
-
-def long_stage(play_of: list[Play], beats: int, sign: Act) -> Act:
-    """Takes 50 seconds before each sign of life."""
-
-    def act(ctx: Context) -> None:
-        for _ in range(beats):
-            play_of[0].clock.move(50_000)
-            sign(ctx)
-        play_of[0].clock.move(50_000)
-        play_of[0].tick()
-        with suppress(Crash):
-            play_of[0].attend(RunRef(ctx.tenant, ctx.run_id))
-
-    return act
-
-
-@pytest.mark.parametrize("sign", [lambda ctx: ctx.heartbeat(), lambda ctx: ctx.progress(0.5)], ids=["beat", "progress"])
-def test_a_sign_of_life_extends_the_lease_and_is_read_before_reaping(script: Script, sign: Act) -> None:
-    """bratsos/workflow-engine: a stage that heartbeats for long gets its run failed."""
-    plays: list[Play] = []
-    play = Play(flow := line(script.stage("a", long_stage(plays, 4, sign))))
-    plays.append(play)
-    ref = play.start(flow, Note())
-    play.step(seconds=600)
-    play.play([ref])
-    assert begun(play, ref) == [1]
-    assert not events(play, ref, LeaseExpired)
-    assert play.ended(ref).status == "completed"
-
-
-def test_without_a_sign_of_life_the_lease_is_not_extended(script: Script) -> None:
-    plays: list[Play] = []
-    play = Play(flow := line(script.stage("a", long_stage(plays, 4, lambda _ctx: None))))
-    plays.append(play)
-    ref = play.start(flow, Note())
-    play.step(seconds=600)
-    assert events(play, ref, LeaseExpired)
-
-
-def test_progress_is_kept_with_the_sign_of_life(script: Script) -> None:
-    play = Play(flow := line(script.stage("a", lambda ctx: ctx.progress(0.25))))
-    ref = play.run(flow, Note()).ref
-    (live,) = (item for item in items_of(play, ref) if isinstance(item, Live))
-    assert (live.key, live.progress) == (f"{LIVE}0000000001", 0.25)
-
-
-def test_signs_of_life_in_quick_succession_are_written_once(script: Script) -> None:
-    def act(ctx: Context) -> None:
-        for _ in range(1_000):
-            ctx.heartbeat()
-
-    play = Play(flow := line(script.stage("a", act)))
-    play.run(flow, Note())
-    assert play.meter.kinds["Live"] == 1
-
-
-def test_a_lease_is_never_extended_past_the_invocation(script: Script) -> None:
-    def act(ctx: Context) -> None:
-        play.clock.move(50_000)
-        ctx.heartbeat()
-
-    play = Play(flow := line(script.stage("a", act)))
-    ref = play.start(flow, Note())
-    ends = play.clock.now() + 70_000
-    play.step(seconds=70)
-    (live,) = (item for item in items_of(play, ref) if isinstance(item, Live))
-    assert live.until <= ends + play.env.limits.lease_grace
-
-
-def test_a_sign_of_life_of_an_older_attempt_extends_nothing(script: Script) -> None:
-    """A zombie that was reaped goes on beating: the stage is taken over all the same."""
-
-    def zombie(ctx: Context) -> None:
-        if ctx.attempt > 1:
-            return
-        play.clock.move(LEASE + 2_000)
-        play.attend(ref)  # reaps it
-        play.clock.move(2_000)
-        ctx.heartbeat()
-        play.attend(ref)  # and takes it over
-
-    play = Play(flow := line(script.stage("a", zombie)))
-    ref = play.start(flow, Note())
-    play.step()
-    assert script.calls == ["a", "a"]
-    assert begun(play, ref) == [1, 2]
 
 
 # --- zombies ----------------------------------------------------------------------------------------------------------

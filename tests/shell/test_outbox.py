@@ -26,6 +26,7 @@ from tests.shell.script import (
     head_of,
     is_under,
     line,
+    on_condition,
     once,
     once_before,
     pending,
@@ -88,6 +89,24 @@ def test_nothing_is_published_where_nothing_shall_be(script: Script) -> None:
     ref = play.run(flow, Note()).ref
     assert types(play) == []
     assert (head_of(play, ref).due, head_of(play, ref).published) == (None, state_of(play, ref).seq)
+
+
+def test_two_run_level_events_of_one_commit_are_published_once_each(script: Script) -> None:
+    calls: list[str] = []
+
+    def condition(note: Note) -> bool:
+        calls.append(note.text)
+        if len(calls) > 1:
+            raise KeyError(note.text)
+        return False
+
+    play = deployed(flow := on_condition(line(script.stage("a")), condition, script.stage("b")))
+    seen = submitted(play)
+    ref = play.run(flow, Note()).ref
+    play.rerun(ref, "b")
+    play.play([ref])
+    assert types(play) == ["RunCreated", "RunCompleted", "RunReopened", "RunFailed"]
+    assert len(seen) == len(set(seen)) == 4
 
 
 def test_an_event_tells_which_run_it_is_of_its_place_and_when_it_happened(script: Script) -> None:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
 
-from kernel.core.events import StageStarted
-from kernel.errors import Unavailable
-from kernel.ports import Poke
+from kernel.ports import Poke, RunRef
 from kernel.shell.attend import Outcome, attend
-from kernel.testing.faults import Call, Fault
+from kernel.shell.environment import Limits
+from kernel.testing.faults import Call
 from kernel.testing.play import Play
 from onewrite import Context
 from tests.shell.script import (
     MINUTE,
     Note,
     Script,
-    commits_of,
-    events,
     fork,
-    is_commit_of,
     line,
-    once,
-    once_before,
+    poke,
 )
 
 
@@ -33,6 +26,46 @@ def test_the_stage_that_a_poke_names_is_run_first(script: Script) -> None:
     play.step()
     play.attend(ref, "c")
     assert script.calls == ["a", "c"]
+
+
+def scattered(script: Script, limits: Limits | None = None, *, chain: bool = True) -> tuple[Play, RunRef]:
+    """Three stages are ready, and every message for them was lost."""
+
+    def slow(_ctx: Context) -> None:
+        play.clock.move(250_000)
+
+    branches = (script.stage(id_) for id_ in "bcd")
+    play = Play(flow := fork(script.stage("a", slow), *branches, chain=chain), limits=limits)
+    ref = play.start(flow, Note())
+    play.step()
+    play.queue.clear()
+    assert script.calls == ["a"]
+    return play, ref
+
+
+def test_a_poke_that_names_no_stage_is_for_all_that_are_ready(script: Script) -> None:
+    play, ref = scattered(script)
+    play.attend(ref)
+    assert script.calls == ["a", "b", "c", "d"]
+
+
+def test_a_poke_that_names_a_stage_leaves_the_others_to_theirs(script: Script) -> None:
+    play, ref = scattered(script)
+    play.attend(ref, "c")
+    assert script.calls == ["a", "c"]
+
+
+def test_without_chaining_a_worker_runs_one_of_the_stages_that_are_ready(script: Script) -> None:
+    play, ref = scattered(script, chain=False)
+    play.attend(ref)
+    assert script.calls == ["a", "b"]
+
+
+def test_a_worker_that_runs_several_ready_stages_stops_at_the_cap_and_pokes_for_the_next(script: Script) -> None:
+    play, ref = scattered(script, Limits(chain_cap=2))
+    play.attend(ref)
+    assert script.calls == ["a", "b", "c"]
+    assert poke(ref, "d") in play.queue.waiting
 
 
 @pytest.mark.parametrize("ref", ["0" * 24, "no-such-run", "a#b", ""], ids=str)
@@ -85,76 +118,3 @@ def test_a_poke_that_meets_a_live_lease_leaves_one_for_its_end(script: Script) -
     assert script.calls == ["a"]
     limits = play.env.limits
     assert left == [(begun + MINUTE + limits.lease_grace + limits.max_skew, "")]
-
-
-# --- claims -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("event", ["StageStarted", "StageCompleted"])
-def test_a_commit_whose_reply_was_lost_is_known_again_and_not_repeated(script: Script, event: str) -> None:
-    play = Play(flow := line(script.stage("a"), script.stage("b")))
-    ref = play.start(flow, Note())
-    once(play, lambda call: is_commit_of(call, event), Fault.LOST_REPLY)
-    play.play([ref])
-    assert script.calls == ["a", "b"]
-    assert [(each.stage, each.attempt) for each in events(play, ref, StageStarted)] == [("a", 1), ("b", 1)]
-
-
-def test_a_commit_of_unknown_outcome_is_never_decided_again_once_time_is_up(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")))
-    ref = play.start(flow, Note())
-    tokens: set[str] = set()
-
-    def choose(call: Call) -> Fault | None:
-        if not is_commit_of(call, "StageCompleted"):
-            return None
-        tokens.add(call.arguments[1].token)
-        return Fault.UNAVAILABLE
-
-    play.faults.choose = choose
-    with suppress(Unavailable):
-        play.step(seconds=100)
-    assert len(tokens) == 1, "the same put was retried, and nothing else"
-    assert len(commits_of(play, ref)) == 1
-
-
-def test_a_token_belongs_to_one_commit_even_when_it_is_decided_again(script: Script) -> None:
-    """A token that was reused after a refusal could not tell one's own record from another's."""
-    flow = fork(script.stage("a"), script.stage("b"), script.stage("c"))
-    play = Play(flow)
-    ref = play.start(flow, Note())
-    once_before(
-        play,
-        lambda call: is_commit_of(call, "StageCompleted") and len(script.calls) == 2,
-        lambda: play.attend(ref, "c"),
-    )
-    play.play([ref])
-    tokens = [commit.token for commit in commits_of(play, ref)]
-    assert len(set(tokens)) == len(tokens)
-
-
-@pytest.mark.parametrize("stage", ["a", "b"])
-def test_a_claim_that_expired_before_its_body_began_is_dropped(script: Script, stage: str) -> None:
-    """The reply took so long that others may have taken the stage over."""
-    play = Play(flow := line(script.stage("a"), script.stage("b")))
-    ref = play.start(flow, Note())
-
-    def slow(call: Call) -> None:
-        if is_commit_of(call, "StageStarted", stage):
-            play.faults.choose = lambda _call: None
-            play.clock.move(66_000)
-
-    play.faults.choose = slow
-    play.step(seconds=100)
-    assert stage not in script.calls
-    play.play([ref])
-    assert script.calls == ["a", "b"]
-    assert [each.attempt for each in events(play, ref, StageStarted) if each.stage == stage] == [1, 2]
-
-
-def test_two_workers_that_claim_a_stage_at_once_run_it_once(script: Script) -> None:
-    play = Play(flow := line(script.stage("a"), chain=False))
-    ref = play.start(flow, Note())
-    once_before(play, lambda call: is_commit_of(call, "StageStarted"), lambda: play.attend(ref))
-    play.play([ref])
-    assert script.calls == ["a"]

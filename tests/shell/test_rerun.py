@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from kernel.core.events import RunReopened, StageStarted
 from kernel.errors import Conflict, InvalidInput, NotFound
 from kernel.ports import Guard, RunRef
+from kernel.shell.attend import Outcome
+from kernel.shell.environment import HOUR
 from kernel.shell.rerun import retry
 from kernel.testing.faults import Crash, Fault
 from kernel.testing.play import Play
@@ -223,13 +225,25 @@ def test_retry_of_a_run_that_has_not_failed_is_refused(script: Script) -> None:
     unchanged(play, ref, lambda: play.retry(ref), Conflict, "only a failed run can be retried")
 
 
-def test_a_run_that_expires_before_a_new_deadline_is_refused(script: Script) -> None:
+def test_a_reopened_run_has_until_its_retention_is_over_and_at_least_an_hour(script: Script) -> None:
     play, ref = failed(script)
-    play.clock.move(play.env.limits.retention)
+    expires = head_of(play, ref).expires
+    play.clock.move(expires - HOUR - play.clock.now())
     play.retry(ref)
+    assert play.ended(ref).view.deadline == expires
     play.play([ref])
     play.clock.move(1)
     unchanged(play, ref, lambda: play.rerun(ref, "a"), Conflict, "expires before a new deadline")
+
+
+def test_a_run_whose_retention_is_over_is_gone_whatever_the_store_still_has_of_it(script: Script) -> None:
+    """TTL deletes in any order: a head without its log must not come back as a run that has just begun."""
+    play, ref = failed(script)
+    play.clock.move(head_of(play, ref).expires - play.clock.now())
+    for act in (play.retry, play.cancel, play.ended):
+        with pytest.raises(NotFound, match="retention is over"):
+            act(ref)
+    assert play.attend(ref).outcome is Outcome.GONE
 
 
 def test_a_run_of_another_version_is_refused(script: Script) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from kernel.core.events import RunFailed, Slept
-from kernel.core.state import RunStatus
+from kernel.core.events import Slept
 from kernel.ports import Guard, RunRef
 from kernel.shell.environment import Limits
-from kernel.testing.faults import Crash, Fault
+from kernel.shell.heads import claim_look
 from kernel.testing.play import Play
-from onewrite import Context, Pending, Retry
+from onewrite import Context, Retry
 from tests.shell.script import (
-    DAY,
     HOUR,
     MINUTE,
     SECOND,
@@ -28,10 +25,8 @@ from tests.shell.script import (
     events,
     fork,
     head_of,
-    is_commit_of,
     is_under,
     line,
-    once,
     once_before,
     pending,
     state_of,
@@ -69,9 +64,6 @@ def listed(play: Play, within: int) -> list[RunRef]:
     return [
         entry.ref for shard in range(play.env.limits.shards) for entry in play.store.due(f"due#{shard}", until, 1_000)
     ]
-
-
-# --- falling asleep ---------------------------------------------------------------------------------------------------
 
 
 def test_a_long_wait_puts_the_run_to_sleep_by_a_commit_and_moves_due_far(script: Script) -> None:
@@ -143,145 +135,57 @@ def test_a_run_with_a_stage_that_runs_is_not_put_to_sleep(script: Script) -> Non
     assert state_of(play, ref).asleep, "but once that stage is done, it is"
 
 
-# --- waking -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_tick_wakes_a_run_shortly_before_its_time_by_one_delayed_message(script: Script) -> None:
-    play, ref = asleep(script)
-    until = state_of(play, ref).asleep
-    assert until is not None
-    play.clock.move(due_of(play, ref))
-    assert play.tick().woken == 1
-    assert play.queue.next_at == until
-    assert play.step() is None, "it is not time yet"
-    play.clock.move(until - play.clock.now())
-    work(play)
-    assert script.calls == ["a", "check:a"]
-
-
-def test_whoever_wakes_a_run_brings_it_near_in_the_index_before_the_commit(script: Script) -> None:
-    play, ref = asleep(script)
-    play.clock.move(HOUR + SKEW)
-    once(play, lambda call: is_commit_of(call, "StageChecked"), Fault.CRASH_BEFORE)
-    with suppress(Crash):
-        play.attend(ref)
-    assert due_of(play, ref) == play.env.limits.look_grace
-    assert head_of(play, ref).due_seq == state_of(play, ref).seq + 1
-
-
-def test_a_run_whose_waker_died_is_put_to_sleep_again_by_a_new_commit(script: Script) -> None:
-    play, ref = asleep(script)
-    seq = state_of(play, ref).seq
-    once(play, lambda call: is_commit_of(call, "RunCancelled"), Fault.CRASH_BEFORE)
-    with suppress(Crash):
-        play.cancel(ref)
-    play.clock.move(play.env.limits.look_grace)
-    assert play.tick().slept == 1
-    state = state_of(play, ref)
-    assert (state.seq, state.asleep) == (seq + 1, state.stages["a"].at + SKEW)
-    assert head_of(play, ref).due_seq == seq + 1
-    assert due_of(play, ref) > 30 * MINUTE
-
-
-def test_a_waker_that_was_frozen_while_the_run_was_put_to_sleep_again_still_commits(script: Script) -> None:
-    """The commit that it announced was taken: it comes in with the next number, and wakes the run anew."""
-    play, ref = asleep(script, limits=Limits(look_grace=5 * SECOND))
-    taken: list[int] = []
-
-    def others() -> None:
-        play.clock.move(5 * SECOND)
-        taken.append(play.tick().slept)
-
-    once_before(play, lambda call: is_commit_of(call, "RunCancelled"), others)
-    play.cancel(ref)
-    assert taken == [1]
-    assert state_of(play, ref).status is RunStatus.CANCELLED
-    assert head_of(play, ref).due is None
-
-
-def test_a_sleeper_that_dies_before_it_moves_due_is_helped_by_the_tick(script: Script) -> None:
-    play = Play(flow := hourly(script))
-    ref = play.start(flow, Note())
-    once(play, lambda call: is_under(call, Guard.SLEEP_IS_LATEST), Fault.CRASH_BEFORE)
-    work(play)
-    play.clock.move(play.env.limits.look_grace)
-    assert play.tick().slept == 1
-    assert due_of(play, ref) > 30 * MINUTE
-    assert len(events(play, ref, Slept)) == 1, "its commit is there already"
-
-
-def test_a_sleeper_that_was_overtaken_does_not_hide_a_stage_that_became_ready(script: Script) -> None:
-    """Invariant 2: cancelled meanwhile, the run has something to undo, and the message for that is lost."""
-    flow = line(
-        script.stage("z", compensate=script.undo()),
-        script.job("a", pending(9), every=timedelta(hours=1)),
-        on_cancel="compensate",
-    )
-    play = Play(flow)
-    ref = play.start(flow, Note())
-
-    def cancelled() -> None:
-        play.cancel(ref)
-        play.queue.clear()
-
-    once_before(play, lambda call: is_commit_of(call, "Slept"), cancelled)
-    work(play)
-    assert script.calls == ["z", "a"]
-    assert due_of(play, ref) <= play.env.limits.look_grace
-    assert ref in listed(play, play.env.limits.look_grace)
-
-
-def test_a_run_asleep_is_cancelled_at_once(script: Script) -> None:
-    play, ref = asleep(script)
-    play.cancel(ref, "why")
-    assert state_of(play, ref).status is RunStatus.CANCELLED
-    assert (head_of(play, ref).status, head_of(play, ref).due) == ("cancelled", None)
-
-
-def test_a_run_asleep_fails_at_its_deadline(script: Script) -> None:
-    play = Play(flow := hourly(script, pending(999), deadline=timedelta(hours=5, minutes=30)))
-    ref = play.start(flow, Note())
-    deadline = play.clock.now() + 5 * HOUR + 30 * MINUTE
-    play.play([ref])
-    (failed,) = events(play, ref, RunFailed)
-    assert failed.error.category == "deadline"
-    assert script.calls.count("check:a") == 5
-    limits = play.env.limits
-    assert deadline + SKEW <= state_of(play, ref).at <= deadline + SKEW + limits.tick + limits.look_grace
-
-
-@pytest.mark.parametrize("hours", [1, 24, 24 * 7])
-def test_waits_of_any_length_end_in_time_and_no_message_is_delayed_too_long(script: Script, hours: int) -> None:
-    wait = timedelta(hours=hours)
-    play = Play(flow := line(script.job("a", pending(1), every=wait, limit=2 * wait)))
+def test_a_wait_of_exactly_fifteen_minutes_rides_on_messages(script: Script) -> None:
+    play = Play(flow := line(script.job("a", pending(1), every=timedelta(minutes=15))))
     ref = play.start(flow, Note())
     begun = play.clock.now()
     play.play([ref])
-    assert play.ended(ref).status == "completed"
-    assert state_of(play, ref).at - begun <= 2 * hours * HOUR + 10 * SECOND
-    assert max(delays(play)) <= 900
+    assert not events(play, ref, Slept)
+    assert max(delays(play)) == 900
+    assert state_of(play, ref).at - begun <= 30 * MINUTE + 10 * SECOND
 
 
-def test_a_wait_is_over_in_time_even_when_every_message_is_lost(script: Script) -> None:
-    """Invariant 9: late by at most tick + look grace."""
-    play, ref = asleep(script, pending(0))
-    check_at = state_of(play, ref).stages["a"].at
-    limits = play.env.limits
-    while play.clock.now() < check_at + limits.tick + limits.look_grace + SKEW:
-        play.clock.move(limits.tick)
-        play.queue.clear()
-        play.tick()
-        if any(sent.at <= play.clock.now() for sent in play.queue.waiting):
-            work(play)
-    assert script.calls == ["a", "check:a"]
+def test_a_poke_for_a_run_that_sleeps_writes_nothing(script: Script) -> None:
+    play, ref = asleep(script)
+    before, used = head_of(play, ref), play.meter.of(ref).writes
+    play.attend(ref)
+    play.attend(ref, "a")
+    assert (head_of(play, ref), play.meter.of(ref).writes, play.queue.waiting) == (before, used, [])
 
 
-def test_a_check_that_says_not_yet_puts_the_run_to_sleep_again(script: Script) -> None:
-    def check(ctx: Context) -> Pending | None:
-        return Pending(progress=0.1) if script.calls.count("check:a") < 30 else None
-
-    play = Play(flow := hourly(script, check))
+def test_a_sleeper_whom_a_tick_overtook_takes_the_run_to_sleep_all_the_same(script: Script) -> None:
+    play = Play(flow := hourly(script))
     ref = play.start(flow, Note())
-    play.play([ref])
-    assert len(events(play, ref, Slept)) == 30
-    assert state_of(play, ref).at < play.env.clock.now() + DAY
+
+    def claimed() -> None:
+        due = head_of(play, ref).due
+        assert due is not None
+        assert claim_look(play.env, ref, due, play.clock.now() + SECOND), "a tick takes it, and dies"
+
+    once_before(play, lambda call: is_under(call, Guard.SLEEP_IS_LATEST), claimed)
+    work(play)
+    assert due_of(play, ref) > 30 * MINUTE
+
+
+def test_after_waking_what_follows_soon_is_poked_for_in_time(script: Script) -> None:
+    """The second wait was too long for a message when the run fell asleep; now it is not."""
+    flow = fork(
+        script.stage("z"),
+        script.job("a", pending(9), every=timedelta(minutes=60)),
+        script.job("b", pending(0), every=timedelta(minutes=65), limit=timedelta(hours=9)),
+    )
+    play = Play(flow)
+    play.start(flow, Note())
+    begun = play.clock.now()
+    while "check:b" not in script.calls:
+        play._advance()
+    assert play.clock.now() - begun <= 65 * MINUTE + 5 * SECOND
+
+
+def test_a_long_wait_beside_a_stage_that_runs_sends_no_messages(script: Script) -> None:
+    waits = script.job("a", pending(1), every=timedelta(hours=1))
+    act: Act = lambda _ctx: play.attend(ref, "a") and None  # noqa: E731
+    play = Play(flow := fork(script.stage("z"), script.stage("b", act), waits))
+    ref = play.start(flow, Note())
+    play.step()
+    assert not [sent for sent in play.queue.waiting if sent.at > play.clock.now() + 10 * MINUTE]

@@ -119,6 +119,15 @@ def test_a_run_whose_starter_died_before_poking_is_not_lost() -> None:
     assert play.tick().claimed == 1
 
 
+def test_a_run_that_is_stored_is_accepted_even_when_its_message_cannot_be_sent() -> None:
+    play = Play(flow)
+    play.faults.choose = lambda call: Fault.UNAVAILABLE if call.method == "send" else None
+    ref = begin(play, Order(id="o-1")).ref
+    play.faults.choose = lambda _call: None
+    play.play([ref], days=1)
+    assert play.ended(ref).status == "completed"
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 BAD_INPUT: dict[str, tuple[object, str]] = {
@@ -249,11 +258,6 @@ def test_the_same_key_is_another_run_for_another_tenant_or_workflow(script: Scri
         start(play.env, other, Note(), tenant="acme", by="test", key="k").ref,
     }
     assert len(runs) == len({ref.run for ref in runs}) == 3
-
-
-def test_without_a_key_each_start_is_a_run_of_its_own() -> None:
-    play = Play(flow)
-    assert begin(play, Order(id="o-1")).ref != begin(play, Order(id="o-1")).ref
 
 
 def test_starting_with_a_key_takes_no_extra_write() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kernel.core.events import StageChecked, StageCompleted, StageFailed, StageStarted
 from kernel.core.state import StageStatus
-from kernel.ports import DATA
+from kernel.ports import DATA, LIVE
 from kernel.testing.play import Play
 from onewrite import Context, Pending, PermanentError, Retry, Suspend, Workflow, stage
 from tests.shell.script import (
@@ -202,6 +202,23 @@ def test_polling_is_by_message_delay_rounded_up(script: Script) -> None:
     play.run(flow, Note())
     assert delays(play)[1] == 3, "1.5 seconds and the skew, rounded up"
     assert max(delays(play)) <= 900
+
+
+def test_a_check_that_kills_its_process_ends_with_the_limit(script: Script) -> None:
+    """F6: what never gets to say that it is too late is not made for ever."""
+    play = Play(flow := line(script.job("a", dies(), limit=timedelta(minutes=10))))
+    begun = play.clock.now()
+    ended = play.run(flow, Note())
+    assert ended.view.error is not None
+    assert ended.view.error.kind == "WaitLimitReached"
+    limits = play.env.limits
+    assert ended.view.updated - begun <= 12 * MINUTE + limits.lease_grace + limits.look_grace + limits.tick
+
+
+def test_a_check_has_no_lease_to_extend(script: Script) -> None:
+    play = Play(flow := line(script.job("a", lambda ctx: ctx.heartbeat())))
+    ref = play.run(flow, Note()).ref
+    assert keys_of(play, ref, LIVE) == []
 
 
 def test_a_check_is_not_started_without_time_for_it(script: Script) -> None:

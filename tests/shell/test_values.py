@@ -19,6 +19,7 @@ from onewrite import Context, Retry
 from tests.shell.script import (
     Note,
     Script,
+    calls,
     commits_of,
     events,
     fork,
@@ -128,6 +129,14 @@ def test_conditions_see_large_outputs(script: Script) -> None:
     play = Play(flow, limits=LIMITS)
     play.run(flow, Note())
     assert script.calls == ["a", "b"]
+
+
+def test_an_output_is_not_fetched_by_the_worker_that_has_just_given_it(script: Script) -> None:
+    play = Play(flow := line(script.stage("a", gives(of(KEPT))), script.stage("b"), script.stage("c")), limits=LIMITS)
+    play.start(flow, Note())
+    play.step()
+    assert script.calls == ["a", "b", "c"]
+    assert calls(play, "get") == 0
 
 
 def test_text_is_measured_in_bytes(script: Script) -> None:

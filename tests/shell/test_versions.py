@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,10 @@ from pydantic import BaseModel
 
 from kernel.core.events import RunFailed
 from kernel.errors import NotFound
-from kernel.ports import RunRef
+from kernel.ports import Guard, RunRef
 from kernel.shell import read
 from kernel.shell.attend import Outcome
+from kernel.testing.faults import Crash, Fault
 from kernel.testing.play import Play
 from onewrite import Context, Registry, Workflow, stage
 from tests.shell.script import (
@@ -24,8 +26,10 @@ from tests.shell.script import (
     commits_of,
     events,
     head_of,
+    is_under,
     line,
     on_condition,
+    once,
     pending,
     state_of,
     work,
@@ -118,6 +122,28 @@ def test_a_parked_run_is_taken_up_by_any_deployment_that_has_it(script: Script) 
     assert script.calls == ["a", "b"]
     assert play.ended(ref).status == "completed"
     assert (listed(play, "parked"), listed(play, "completed")) == ([], [ref])
+
+
+def test_a_run_that_was_taken_up_is_open_again(script: Script) -> None:
+    play = Play(flow := line(script.job("a", pending(9))))
+    ref = play.start(flow, Note())
+    deploy(play)
+    work(play)
+    deploy(play, flow)
+    play.attend(ref)
+    assert (listed(play, "parked"), listed(play, "open")) == ([], [ref])
+    assert read.show(play.env, ref).status == "running"
+
+
+def test_a_finished_run_is_finalised_by_any_deployment(script: Script) -> None:
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+    once(play, lambda call: is_under(call, Guard.FINALISE_IS_LATEST), Fault.CRASH_BEFORE)
+    with suppress(Crash):
+        play.step()
+    deploy(play)
+    play.attend(ref)
+    assert (head_of(play, ref).status, head_of(play, ref).due) == ("completed", None)
 
 
 def test_a_run_parks_in_the_middle_and_goes_on_where_it_was(script: Script) -> None:
