@@ -13,7 +13,7 @@ from kernel.shell.leave import leave, send
 from kernel.shell.logs import log
 from kernel.shell.read import find
 
-PATIENCE = 20.0
+PATIENCE = 15.0
 """Seconds that a cancel keeps trying: hundreds of times, while a worker that commits once in between is done."""
 
 

@@ -10,7 +10,7 @@ from kernel.shell.environment import Environment
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds that a call is repeated for when the caller has no tighter bound."""
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
