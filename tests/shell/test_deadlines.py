@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from kernel.core.events import RunFailed
+from kernel.errors import NotFound
+from kernel.shell import read
+from kernel.shell.attend import Outcome
 from kernel.testing.play import Play
+from onewrite import PermanentError
 from tests.shell.script import (
     DAY,
     MINUTE,
@@ -19,6 +24,7 @@ from tests.shell.script import (
     items_of,
     line,
     pending,
+    throws,
     work,
 )
 
@@ -111,3 +117,24 @@ def test_what_is_stored_of_a_run_outlives_its_deadline_by_the_retention_and_its_
     rest, week = ends // SECOND, 7 * DAY // SECOND
     lives = {(item.key.partition("#")[0], item.ttl) for item in items_of(play, ref)}
     assert lives == {("~head", rest + week), *((kind, rest) for kind in ("data", "dead", "live", "log", "~snap"))}
+
+
+def test_what_is_past_its_retention_is_gone_for_everybody(script: Script) -> None:
+    """The store may have deleted any part of it."""
+    play = Play(flow := line(script.stage("a"), script.stage("b", throws(PermanentError("no")))))
+    ref = play.run(flow, Note()).ref
+    play.clock.move(head_of(play, ref).expires - play.clock.now() - 1)
+    assert play.ended(ref).status == "failed"
+    play.clock.move(1)
+    used = play.meter.of(ref).writes
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: read.show(play.env, ref),
+        lambda: read.log_page(play.env, ref),
+        lambda: play.cancel(ref),
+        lambda: play.retry(ref),
+    )
+    for ask in asked:
+        with pytest.raises(NotFound, match="its retention is over"):
+            ask()
+    assert play.attend(ref).outcome is Outcome.GONE
+    assert play.meter.of(ref).writes == used

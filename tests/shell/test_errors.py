@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -103,6 +104,11 @@ def test_an_error_whose_text_throws_is_kept_all_the_same(script: Script) -> None
 def test_an_exit_in_a_body_fails_its_attempt_and_not_the_worker(script: Script) -> None:
     error = failure(script, throws(SystemExit(3)))
     assert (error.kind, error.message) == ("SystemExit", "3")
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit()], ids=lambda error: type(error).__name__)
+def test_what_is_no_exception_by_name_fails_the_attempt_as_well(script: Script, error: BaseException) -> None:
+    assert failure(script, throws(error)).kind == type(error).__name__
 
 
 def test_running_out_of_stack_fails_the_attempt(script: Script) -> None:

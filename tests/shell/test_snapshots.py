@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from kernel.core.codec import encode_snapshot
 from kernel.core.evolve import FOLD_VERSION
-from kernel.ports import SNAPSHOT, Guard, RunRef, Snapshot
+from kernel.errors import CorruptLog
+from kernel.ports import SNAPSHOT, Guard, RunRef, Snapshot, log_key
 from kernel.shell import read
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
@@ -68,14 +69,14 @@ def test_a_run_loads_the_same_with_and_without_one(script: Script) -> None:
     assert with_it.seq == without.seq
 
 
-@pytest.mark.parametrize("what", ["dropped", "newer fold", "older fold"])
-def test_a_run_goes_on_when_its_snapshot_is_gone_or_of_another_fold(script: Script, what: str) -> None:
+@pytest.mark.parametrize("what", ["dropped", "damaged", "newer fold", "older fold"])
+def test_a_run_goes_on_when_its_snapshot_is_gone_damaged_or_of_another_fold(script: Script, what: str) -> None:
     play, ref, _ = halfway(script)
     kept = play.store.get(ref, SNAPSHOT)
     assert isinstance(kept, Snapshot)
     play.store.delete(ref, SNAPSHOT)
     if what != "dropped":
-        fold = FOLD_VERSION + (1 if what == "newer fold" else -1)
+        fold = FOLD_VERSION + {"damaged": 0, "newer fold": 1, "older fold": -1}[what]
         play.store.put(ref, replace(kept, fold=fold, body=b"in a shape that nobody here can read"))
     play.play([ref])
     assert play.ended(ref).status == "completed"
@@ -114,6 +115,23 @@ def test_a_snapshot_that_cannot_be_written_fails_nothing(script: Script) -> None
     ended = play.run(flow, Note())
     assert ended.status == "completed"
     assert len(script.calls) == 40
+
+
+def test_a_long_log_is_read_to_its_begin_where_there_is_no_snapshot(script: Script) -> None:
+    play, ref, _ = halfway(script, 320)
+    with_it = encode_snapshot(state_of(play, ref))
+    assert len(commits_of(play, ref)) > 600
+    play.store.delete(ref, SNAPSHOT)
+    assert encode_snapshot(state_of(play, ref)) == with_it
+
+
+@pytest.mark.parametrize("seq", [1, 30, 45, 59])
+def test_a_gap_in_the_log_is_noticed(script: Script, seq: int) -> None:
+    play, ref, _ = halfway(script)
+    play.store.delete(ref, SNAPSHOT)
+    play.store.delete(ref, log_key(seq))
+    with pytest.raises(CorruptLog, match=f"commit {seq} is missing before {seq + 1}"):
+        play.attend(ref)
 
 
 def test_a_load_of_a_long_run_is_one_read(script: Script) -> None:

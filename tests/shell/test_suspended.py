@@ -208,7 +208,9 @@ def test_a_check_that_kills_its_process_ends_with_the_limit(script: Script) -> N
     """F6: what never gets to say that it is too late is not made for ever."""
     play = Play(flow := line(script.job("a", dies(), limit=timedelta(minutes=10))))
     begun = play.clock.now()
-    ended = play.run(flow, Note())
+    ref = play.start(flow, Note())
+    play.play([ref], days=1)
+    ended = play.ended(ref)
     assert ended.view.error is not None
     assert ended.view.error.kind == "WaitLimitReached"
     limits = play.env.limits

@@ -8,17 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from kernel.core.codec import FORMAT
 from kernel.core.events import LeaseExpired
 from kernel.core.state import StageStatus
-from kernel.errors import Unavailable
-from kernel.ports import HEAD, Due, Guard, RunRef
+from kernel.ports import HEAD, Due, Guard
 from kernel.shell.environment import Limits
-from kernel.shell.heads import due_shard, shard_of
-from kernel.shell.tick import PAGE, Counts, tick
-from kernel.testing.faults import Call, Crash, Fault
+from kernel.shell.tick import Counts
+from kernel.testing.faults import Crash, Fault
 from kernel.testing.play import Play
 from onewrite import Retry
 from tests.shell.script import (
@@ -36,11 +32,14 @@ from tests.shell.script import (
     once,
     once_before,
     pending,
+    poke,
     stage_of,
     state_of,
     throws,
     work,
 )
+
+TEN = timedelta(minutes=10)
 
 
 def due_later(play: Play) -> None:
@@ -89,6 +88,34 @@ def test_what_nobody_comes_for_is_found_and_poked_for(script: Script, lost: str)
     assert play.queue.waiting
     play.play([ref], days=1)
     assert play.ended(ref).status == "completed"
+
+
+def test_a_stage_that_was_reaped_is_poked_for_until_a_worker_comes(script: Script) -> None:
+    play = Play(flow := line(script.stage("a", dies(1))))
+    ref = play.start(flow, Note())
+    work(play)
+    for kind in ("reaped", "claimed", "claimed"):
+        play.queue.clear()
+        due_later(play)
+        assert nonzero(play.tick())[kind] == 1
+        assert play.queue.waiting == [poke(ref, "a")]
+
+
+WAITING: dict[str, Callable[[Script], Any]] = {
+    "a retry": lambda s: line(s.stage("a", throws(ValueError(), 1), retry=Retry(2, first=TEN, cap=TEN, jitter=0.0))),
+    "a check": lambda s: line(s.job("a", pending(0), every=TEN)),
+}
+
+
+@pytest.mark.parametrize("waiting", WAITING)
+def test_what_is_not_due_is_not_poked_for(script: Script, waiting: str) -> None:
+    play = Play(flow := WAITING[waiting](script))
+    play.start(flow, Note())
+    play.step()
+    play.queue.clear()
+    due_later(play)
+    assert nonzero(play.tick()) == {"looked": 1}
+    assert not play.queue.waiting
 
 
 def test_the_tick_runs_no_user_code(script: Script) -> None:
@@ -215,75 +242,3 @@ def test_a_tick_with_nothing_due_does_nothing(script: Script) -> None:
     play.faults.calls.clear()
     assert nonzero(play.tick()) == {}
     assert {call.method for call in play.faults.calls} == {"due"}
-
-
-# --- no run starves another -------------------------------------------------------------------------------------------
-
-
-def started(play: Play, flow: Any, count: int) -> list[RunRef]:
-    """Runs whose messages were all lost, and which are due."""
-    refs = [play.start(flow, Note()) for _ in range(count)]
-    play.queue.clear()
-    due_later(play)
-    return refs
-
-
-def test_a_run_that_cannot_be_read_does_not_starve_the_others(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")))
-    bad, *good = started(play, flow, 10)
-    head = head_of(play, bad)
-    play.store.put(bad, replace(head, v=FORMAT + 1))
-    counts = play.tick()
-    assert (counts.failed, counts.claimed) == (1, 9)
-    assert {each.run for each in play.queue.waiting} == {each.run for each in good}
-
-
-def test_a_shard_that_cannot_be_read_does_not_starve_the_others(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")))
-    refs = started(play, flow, 40)
-    broken = due_shard(0)
-    play.faults.choose = lambda call: (
-        Fault.UNAVAILABLE if call.method == "due" and call.arguments[0] == broken else None
-    )
-    counts = play.tick()
-    elsewhere = [ref for ref in refs if shard_of(ref.run, play.env.limits.shards) != 0]
-    assert (counts.failed, counts.claimed) == (1, len(elsewhere))
-
-
-def test_more_runs_than_a_page_are_all_looked_at(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")), limits=Limits(shards=2))
-    started(play, flow, 3 * PAGE)
-    assert play.tick().claimed == 3 * PAGE
-
-
-@pytest.mark.parametrize("runs", [1, 7])
-def test_a_tick_stops_at_its_count_and_the_next_one_goes_on(script: Script, runs: int) -> None:
-    play = Play(flow := line(script.stage("a")))
-    started(play, flow, 10)
-    counts = tick(play.env, play.clock.monotonic() + 50, runs=runs)
-    assert (counts.looked, counts.left) == (runs, True)
-    assert play.tick().looked == 10 - runs
-
-
-def test_a_tick_stops_when_its_time_is_up(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")))
-    started(play, flow, 10)
-
-    def choose(call: Call) -> None:
-        if call.method == "range":
-            play.clock.move(10_000)
-
-    play.faults.choose = choose
-    counts = tick(play.env, play.clock.monotonic() + 35)
-    assert (counts.looked, counts.left) == (4, True)
-
-
-def test_a_run_whose_look_fails_comes_again(script: Script) -> None:
-    play = Play(flow := line(script.stage("a")))
-    (ref,) = started(play, flow, 1)
-    play.faults.choose = lambda call: Fault.UNAVAILABLE if call.method == "range" else None
-    with suppress(Unavailable):
-        assert play.tick().failed == 1
-    play.faults.choose = lambda _call: None
-    play.play([ref], days=1)
-    assert play.ended(ref).status == "completed"

@@ -1,0 +1,90 @@
+"""Starting by key (R2): the same request gives the same run, another one is a conflict, and nothing costs extra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kernel.errors import Conflict
+from kernel.ports import Guard
+from kernel.shell.start import Started, start
+from kernel.testing.faults import Fault
+from kernel.testing.play import Play
+from tests.shell.script import Note, Script, head_of, is_under, line, once, poke
+from tests.shell.test_start import Order, begin, flow, stored
+
+
+def test_the_same_key_and_input_give_the_same_run_flagged_as_a_replay() -> None:
+    play = Play(flow)
+    first = begin(play, Order(id="o-1"), key="k")
+    assert begin(play, {"id": "o-1", "lines": []}, key="k") == Started(first.ref, replay=True)
+    assert not first.replay
+    assert stored(play) == 1
+
+
+def test_a_replay_is_recognised_whatever_has_become_of_the_run() -> None:
+    play = Play(flow)
+    ref = begin(play, Order(id="o-1"), key="k").ref
+    play.play([ref])
+    before = head_of(play, ref)
+    assert begin(play, Order(id="o-1"), key="k").replay
+    assert (head_of(play, ref), play.queue.waiting) == (before, [])
+
+
+OTHER: dict[str, dict[str, Any]] = {
+    "input": {"input": {"id": "o-2"}},
+    "large input": {"input": {"id": "x" * 1_000}},
+    "config": {"config": {"charge": {"retries": 0}}},
+    "preset": {"preset": "test"},
+}
+
+
+@pytest.mark.parametrize("other", OTHER.values(), ids=OTHER.keys())
+def test_the_same_key_with_another_request_is_a_conflict_and_stores_nothing(other: dict[str, Any]) -> None:
+    play = Play(flow)
+    ref = begin(play, Order(id="o-1"), key="k").ref
+    before = play.store._partitions[ref].items.copy()
+    with pytest.raises(Conflict, match="'k' was used for order with other input"):
+        begin(play, other.pop("input", Order(id="o-1")), key="k", **other)
+    assert play.store._partitions[ref].items == before
+
+
+def test_the_same_key_is_another_run_for_another_tenant_or_workflow(script: Script) -> None:
+    play = Play(flow, other := line(script.stage("a")))
+    runs = {
+        begin(play, Order(id="o-1"), key="k").ref,
+        begin(play, Order(id="o-1"), key="k", tenant="umbrella").ref,
+        start(play.env, other, Note(), tenant="acme", by="test", key="k").ref,
+    }
+    assert len(runs) == len({ref.run for ref in runs}) == 3
+
+
+def test_names_and_keys_that_read_alike_together_are_different_runs(script: Script) -> None:
+    one, two = line(script.stage("a"), id="ab"), line(script.stage("a"), id="a")
+    play = Play(one, two)
+    assert play.start(one, Note(), key="c").run != play.start(two, Note(), key="bc").run
+
+
+def test_starting_with_a_key_takes_no_extra_write() -> None:
+    play = Play(flow)
+    begin(play, Order(id="o-1"), key="k")
+    assert (play.meter.total.writes, play.meter.total.reads) == (1, 0)
+
+
+def test_a_creation_whose_reply_was_lost_is_known_again_and_is_no_replay() -> None:
+    """bratsos/workflow-engine: the key is released after a commit whose reply was lost, the run is created twice."""
+    play = Play(flow)
+    once(play, lambda call: is_under(call, Guard.RUN_IS_NEW), Fault.LOST_REPLY)
+    started = begin(play, Order(id="o-1"), key="k")
+    assert not started.replay
+    assert stored(play) == 1
+    assert play.queue.waiting == [poke(started.ref)]
+
+
+def test_a_repeated_start_pokes_for_a_young_run_whose_starter_may_have_died() -> None:
+    play = Play(flow)
+    ref = begin(play, Order(id="o-1"), key="k").ref
+    play.queue.clear()
+    begin(play, Order(id="o-1"), key="k")
+    assert play.queue.waiting == [poke(ref)]
