@@ -112,7 +112,7 @@ test-guards: setup ## GUARD=<name>: switch one guard off, see which tests notice
 ifeq ($(GUARD),)
 	@$(BIN)/python -m tests.guards --list
 else
-	@$(BIN)/python -m tests.guards --list | grep -qx -- '$(GUARD)' || $(call fail,there is no guard $(GUARD): make test-guards lists them)
+	@$(BIN)/python -m tests.guards --list | grep -x -- '$(GUARD)' >/dev/null || $(call fail,there is no guard $(GUARD): make test-guards lists them)
 	@$(call say,The guard $(GUARD) is off: tests must fail now)
 	@$(BIN)/python -m pytest -m guards -p no:cacheprovider $(ARGS)
 endif

@@ -142,10 +142,10 @@ def test_when_the_cancel_comes_first_the_completion_loses_whole(script: Script) 
 
 
 def test_cancel_goes_on_against_busy_workers_for_longer_than_they_do(script: Script) -> None:
-    """Each time that it finds a place in the log, somebody else takes it first, for fifteen seconds on end."""
+    """Each time that it finds a place in the log, somebody else takes it first, for ten seconds on end."""
     play = Play(flow := fork(script.stage("a"), *(script.job(f"j{number}", pending(99)) for number in range(6))))
     ref = started(play, flow)
-    ends = play.clock.now() + 15_000
+    ends = play.clock.now() + 10_000
 
     def choose(call: Call) -> None:
         if is_commit_of(call, "RunCancelled") and play.clock.now() < ends:
@@ -193,3 +193,22 @@ def test_a_reason_that_cannot_be_kept_is_refused(script: Script, reason: str) ->
 def test_a_run_that_is_not_there_cannot_be_cancelled(script: Script) -> None:
     with pytest.raises(NotFound, match="there is no run"):
         Play(line(script.stage("a"))).cancel(RunRef("test", "0" * 24))
+
+
+def test_a_cancel_that_is_in_the_log_is_accepted_whatever_fails_afterwards(script: Script) -> None:
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+    landed: list[Call] = []
+
+    def choose(call: Call) -> Fault | None:
+        if landed:
+            return Fault.UNAVAILABLE
+        if is_commit_of(call, "RunCancelled"):
+            landed.append(call)
+        return None
+
+    play.faults.choose = choose
+    play.cancel(ref)
+    play.faults.choose = lambda _call: None
+    play.play([ref], days=1)
+    assert head_of(play, ref).status == "cancelled"

@@ -88,3 +88,12 @@ def test_a_repeated_start_pokes_for_a_young_run_whose_starter_may_have_died() ->
     play.queue.clear()
     begin(play, Order(id="o-1"), key="k")
     assert play.queue.waiting == [poke(ref)]
+
+
+def test_a_key_whose_run_is_past_its_retention_is_not_answered_with_that_run() -> None:
+    play = Play(flow)
+    ref = begin(play, Order(id="o-1"), key="k").ref
+    play.play([ref])
+    play.clock.move(head_of(play, ref).expires - play.clock.now())
+    with pytest.raises(Conflict, match="retention is over: take a new key"):
+        begin(play, Order(id="o-1"), key="k")

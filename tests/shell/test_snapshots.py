@@ -75,9 +75,13 @@ def test_a_run_goes_on_when_its_snapshot_is_gone_damaged_or_of_another_fold(scri
     kept = play.store.get(ref, SNAPSHOT)
     assert isinstance(kept, Snapshot)
     play.store.delete(ref, SNAPSHOT)
-    if what != "dropped":
-        fold = FOLD_VERSION + {"damaged": 0, "newer fold": 1, "older fold": -1}[what]
-        play.store.put(ref, replace(kept, fold=fold, body=b"in a shape that nobody here can read"))
+    if what == "damaged":
+        play.store.put(ref, replace(kept, body=b"in a shape that nobody here can read"))
+    elif what != "dropped":
+        other = state_of(play, ref)
+        other.stages.clear()
+        fold = FOLD_VERSION + {"newer fold": 1, "older fold": -1}[what]
+        play.store.put(ref, replace(kept, fold=fold, body=encode_snapshot(other)))
     play.play([ref])
     assert play.ended(ref).status == "completed"
     assert script.calls == [f"s{number}" for number in range(40)]

@@ -214,7 +214,7 @@ def test_two_reapers_reap_once(script: Script) -> None:
     assert len(events(play, ref, LeaseExpired)) == 1
 
 
-@pytest.mark.parametrize("what", ["moved", "finished", "gone"])
+@pytest.mark.parametrize("what", ["moved", "finished", "gone", "expired"])
 def test_stale_entries_of_the_index_do_no_harm(script: Script, what: str) -> None:
     play = Play(flow := line(script.stage("a")))
     ref = play.start(flow, Note())
@@ -227,12 +227,17 @@ def test_stale_entries_of_the_index_do_no_harm(script: Script, what: str) -> Non
         work(play)
     if what == "gone":
         play.store.delete(ref, HEAD)
+    if what == "expired":
+        play.clock.move(head_of(play, ref).expires - play.clock.now())
     before = items_of(play, ref)
     stale = [Due(ref, old)]
     play.store.due = lambda _shard, _until, _limit: stale  # type: ignore[method-assign, assignment]
     counts = play.tick()
     assert nonzero(counts) == {"skipped": 1}
-    assert items_of(play, ref) == before
+    if what == "expired":  # it is taken once, and left alone
+        assert [item.key for item in items_of(play, ref)] == ["~head"]
+    else:
+        assert items_of(play, ref) == before
 
 
 def test_a_tick_with_nothing_due_does_nothing(script: Script) -> None:
