@@ -94,13 +94,13 @@ class Clients:
         self.close()
 
     # botocore makes the classes of clients at run time; the properties above give them their types back.
-    def _client(self, service: str, attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401
+    def _client(self, service: str, attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
         with self._lock:
             if service not in self._made:
                 self._made[service] = self._make(service, attempts, options)
             return self._made[service]
 
-    def _make(self, service: str, attempts: int, options: dict[str, Any]) -> Any:  # noqa: ANN401
+    def _make(self, service: str, attempts: int, options: dict[str, Any]) -> Any:  # noqa: ANN401 - clients are made of data at run time
         config = Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,

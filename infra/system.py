@@ -64,7 +64,7 @@ class _Limit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._alarm._end(self)  # noqa: SLF001
+        self._alarm._end(self)  # noqa: SLF001 - two halves of one thing
 
 
 class _NoLimit:

@@ -60,7 +60,7 @@ class EmbeddedMoto:
     def reset(self) -> None:
         """Forget all resources of all services, as between two tests."""
         url = f"{self.endpoint_url}/moto-api/reset"  # always http, always this machine
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST")):  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST")):  # noqa: S310 - its own address
             pass
 
     def stop(self) -> None:

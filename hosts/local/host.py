@@ -166,12 +166,12 @@ class LocalHost:
             return options.endpoint_url, options.endpoint_url
         self._say("starting moto")
         # Importing it takes a second, which other ways to use this module can save.
-        from hosts.engines.embedded_moto import EmbeddedMoto  # noqa: PLC0415
+        from hosts.engines.embedded_moto import EmbeddedMoto  # noqa: PLC0415 - only the engine that is wanted
 
         moto = self._undo.enter_context(EmbeddedMoto.start())
         if options.engine == "moto":
             return moto.endpoint_url, moto.endpoint_url
-        from hosts.engines.dynamodb_local import DynamoDbLocal  # noqa: PLC0415
+        from hosts.engines.dynamodb_local import DynamoDbLocal  # noqa: PLC0415 - only the engine that is wanted
 
         self._say("starting DynamoDB Local")
         return moto.endpoint_url, self._undo.enter_context(DynamoDbLocal.start()).endpoint_url

@@ -70,17 +70,17 @@ def make_handler(function: str, environ: Mapping[str, str], tell: Tell | None) -
 
     # Each is imported only where it is needed, so that a tick starts as quickly as it does in Lambda.
     if function == "tick":
-        from handlers.tick import make_handler as make_tick  # noqa: PLC0415
+        from handlers.tick import make_handler as make_tick  # noqa: PLC0415 - only the function that this process is
 
         return make_tick(watched(compose.maintenance(environ)))
     settings = Settings.from_env(environ)
     registry = compose.registry(settings)
     env = watched(compose.environment(settings, registry))
     if function == "job":
-        from handlers.job import make_handler as make_job  # noqa: PLC0415
+        from handlers.job import make_handler as make_job  # noqa: PLC0415 - only the function that this process is
 
         return make_job(env)
-    from handlers.intake import make_handler as make_intake  # noqa: PLC0415
+    from handlers.intake import make_handler as make_intake  # noqa: PLC0415 - only the function that this process is
 
     return make_intake(env, registry, settings)
 

@@ -86,7 +86,7 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
     if state.status.finished or state.asleep is not None:
         return []
     ref = session.ref
-    soon = env.clock.now() + NAP
+    soon = env.clock.now() + NAP + skew  # the commit's time may be ahead of this clock
     times = [
         (stage, at + skew)
         for stage, at in timers.items()

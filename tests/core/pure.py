@@ -67,7 +67,7 @@ class Run:
         self.log.append(decision.events)
         for event in decision.events:
             if isinstance(event, StageCompleted):
-                self._outputs[event.stage, self.state.seq] = bytes(event.output.json)  # type: ignore[arg-type]
+                self._outputs[event.stage, self.state.seq] = bytes(event.output.json)  # type: ignore[arg-type]  # kept in its event, so it is there
         return names(decision.events)
 
     def recall(self, stage: str, seq: int) -> bytes:

@@ -93,7 +93,7 @@ def test_a_falsy_output_is_kept_as_an_output(text: bytes) -> None:
     written = codec.encode_events((StageCompleted("count", 1, codec.inline(text)),))
     (event,) = codec.decode_events(codec.FORMAT, written, "here")
     assert isinstance(event, StageCompleted)
-    assert bytes(event.output.json) == text  # type: ignore[arg-type]
+    assert bytes(event.output.json) == text  # type: ignore[arg-type]  # kept in its event, so it is there
 
 
 def test_a_record_of_a_newer_format_is_refused_by_name() -> None:

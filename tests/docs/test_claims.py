@@ -191,7 +191,7 @@ def test_where_a_value_is_kept_depends_on_its_size(size: int, where: str) -> Non
         assert done.status == "failed"
         return
     assert len(done.output) == size - 2
-    value = done.log[-1][0].output  # type: ignore[union-attr]
+    value = done.log[-1][0].output  # type: ignore[union-attr]  # the event is known
     assert (bool(value.data), bool(value.blob)) == (where == "data", where == "blob")
 
 

@@ -47,7 +47,7 @@ def test_waiting_ends_when_the_run_is_finished(client: Client, deployment: Deplo
         sleep(seconds)
         deployment.work()
 
-    deployment.play.clock.sleep = works_meanwhile  # type: ignore[method-assign]
+    deployment.play.clock.sleep = works_meanwhile  # type: ignore[method-assign]  # the clock acts while it waits
 
     reply = client.get(f"/runs/{run}", ("wait", "25"))
 

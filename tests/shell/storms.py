@@ -67,16 +67,16 @@ def _body(act: Act, inputs: int, pending: int | None) -> Any:
         return Note(text=f"attempt {ctx.attempt}") if given is None else given
 
     def root(ctx: Context, given: Note) -> Note:
-        return result(ctx)  # type: ignore[no-any-return]
+        return result(ctx)  # type: ignore[no-any-return]  # made up at run time
 
     def one(ctx: Context, a: Note | Failed | None) -> Note:
-        return result(ctx)  # type: ignore[no-any-return]
+        return result(ctx)  # type: ignore[no-any-return]  # made up at run time
 
     def two(ctx: Context, a: Note | Failed | None, b: Note | Failed | None) -> Note:
-        return result(ctx)  # type: ignore[no-any-return]
+        return result(ctx)  # type: ignore[no-any-return]  # made up at run time
 
     def three(ctx: Context, a: Note | Failed | None, b: Note | Failed | None, c: Note | Failed | None) -> Note:
-        return result(ctx)  # type: ignore[no-any-return]
+        return result(ctx)  # type: ignore[no-any-return]  # made up at run time
 
     def job(ctx: Context, a: Note | Failed | None) -> Note | Suspend[Job]:
         result(ctx)

@@ -184,7 +184,7 @@ def test_after_waking_what_follows_soon_is_poked_for_in_time(script: Script) -> 
 
 def test_a_long_wait_beside_a_stage_that_runs_sends_no_messages(script: Script) -> None:
     waits = script.job("a", pending(1), every=timedelta(hours=1))
-    act: Act = lambda _ctx: play.attend(ref, "a") and None  # noqa: E731
+    act: Act = lambda _ctx: play.attend(ref, "a") and None  # noqa: E731 - one line says it
     play = Play(flow := fork(script.stage("z"), script.stage("b", act), waits))
     ref = play.start(flow, Note())
     play.step()

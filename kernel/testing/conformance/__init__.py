@@ -13,8 +13,8 @@ import pytest
 pytest.register_assert_rewrite(*(f"kernel.testing.conformance.{port}" for port in ("blobs", "queue", "sink", "store")))
 
 from kernel.testing.conformance.blobs import BlobsContract  # noqa: E402  # to be rewritten, imported after
-from kernel.testing.conformance.queue import QueueContract  # noqa: E402
-from kernel.testing.conformance.sink import SinkContract  # noqa: E402
-from kernel.testing.conformance.store import StoreContract  # noqa: E402
+from kernel.testing.conformance.queue import QueueContract  # noqa: E402 - pytest must rewrite their assertions first
+from kernel.testing.conformance.sink import SinkContract  # noqa: E402 - pytest must rewrite their assertions first
+from kernel.testing.conformance.store import StoreContract  # noqa: E402 - pytest must rewrite their assertions first
 
 __all__ = ["BlobsContract", "QueueContract", "SinkContract", "StoreContract"]
