@@ -187,8 +187,9 @@ build-IntakeFunction build-JobFunction build-TickFunction: $(STAGE).done
 
 # UPGRADE=--upgrade takes newer versions; without it only what pyproject.toml asks for changes.
 UV := build/uv/bin/uv
-COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --custom-compile-command 'make lock' \
+COMPILE_FOR = $(UV) pip compile --quiet --generate-hashes --custom-compile-command 'make lock' \
   --no-emit-index-url --no-emit-find-links --annotation-style line $(UPGRADE)
+COMPILE = $(COMPILE_FOR) --universal
 .PHONY: lock
 lock: | $(VENV)/pyvenv.cfg ## renew requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@[ -x $(UV) ] || { $(BIN)/python -m venv build/uv && build/uv/bin/python -m pip install -qq uv; }
@@ -198,6 +199,7 @@ lock: | $(VENV)/pyvenv.cfg ## renew requirements/*.txt from pyproject.toml (UPGR
 	@$(COMPILE) --no-annotate -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group sam -o requirements/sam.txt
+	@$(COMPILE_FOR) --no-annotate --python-version 3.12 --exclude-newer 2026-03-05 --group localstack -o requirements/localstack.txt
 
 .PHONY: clean
 clean: ## remove what was built and cached (the virtual environments stay)
