@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
+from kernel.core.directives import Complete, Directive, Fail, Reject, Schedule, Skip
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
@@ -121,8 +121,7 @@ class _Draft:
                 return (RunCancelled(state.reason, state.compensation),)
             assert state.error is not None  # noqa: S101 - a compensation that is not a cancel's has a cause
             return (RunFailed(state.error, state.compensation),)
-        if self.definition is None:
-            return ()
+        assert self.definition is not None  # noqa: S101 - without it nothing is decided that ends the last stage
         return [_event_of(directive) for directive in self.definition.program.settle(state)]
 
     def chain(self, chain: c.Chain) -> None:
@@ -185,8 +184,8 @@ def _event_of(directive: Directive) -> AnyEvent:
             return RunCompleted()
         case Fail(error=error):
             return RunFailed(error)
-        case Compensate(stages=stages, error=error):
-            return CompensationStarted(stages, error)
+        case _:
+            return CompensationStarted(directive.stages, directive.error)
 
 
 def _begin(draft: _Draft, command: c.Begin) -> None:

@@ -74,8 +74,6 @@ class Graph:
     def _ready(self, state: State, candidates: Iterable[str], values: Values) -> list[Directive]:
         ready: list[Directive] = []
         for id_ in candidates:
-            if id_ in state.stages:
-                continue
             node = self._nodes[id_]
             for needed in node.after:
                 if not self._passed(state, needed):

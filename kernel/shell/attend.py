@@ -11,7 +11,7 @@ from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.definition import Definition
 from kernel.core.events import StageChecked, StageFailed, StageScheduled, StageStarted, StageSuspended
-from kernel.core.plan import Check, Execute, Idle, Over, Overdue, Recover, Start, plan
+from kernel.core.plan import Check, Execute, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import StageStatus
 from kernel.ports import Poke
 from kernel.shell import heads
@@ -162,8 +162,8 @@ class _Worker:
             case Idle():
                 self._meet(now)
                 return False
-            case Over():
-                return False
+            case _:
+                return False  # it is over
         return True
 
     def _check(self, stage: str, now: int) -> c.Command:

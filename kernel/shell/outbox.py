@@ -63,7 +63,9 @@ def flush(env: Environment, session: Session) -> Flush:
             if problem is None:
                 published += 1
             elif failures + 1 < allowed:
-                return _left(env, session, seq, index, failures + 1, Flush(published, dead, clean=False))
+                # Keep where to go on, and how often that has failed.
+                heads.move_cursor(env, session, seq - 1, events=index, failures=failures + 1)
+                return Flush(published, dead, clean=False)
             else:
                 _bury(env, session, letter, (seq, index), problem)
                 dead += 1
@@ -71,14 +73,6 @@ def flush(env: Environment, session: Session) -> Flush:
     if not session.state.status.finished and (published or dead):
         heads.move_cursor(env, session, session.state.seq)
     return Flush(published, dead, clean=True)
-
-
-def _left(env: Environment, session: Session, seq: int, index: int, failures: int, done: Flush) -> Flush:
-    """Keep where to go on, and how often that has failed."""
-    head = session.head
-    if (head.published, head.published_events, head.publish_failures) != (seq - 1, index, failures):
-        heads.move_cursor(env, session, seq - 1, events=index, failures=failures)
-    return done
 
 
 def _pending(env: Environment, session: Session) -> Iterator[int]:

@@ -1,0 +1,63 @@
+"""A stretch of simulated histories, played in a process of its own: what ``bench.simulate`` hands out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from coverage import Coverage
+from msgspec import Struct
+
+from kernel.testing.simulator.history import play
+
+KERNEL = Path(__file__).parent.parent / "kernel"
+
+
+class Stretch(Struct):
+    """What became of some histories.
+
+    Attributes:
+        first, count: which: seeds from ``first`` on.
+        faults: what went wrong in them, by kind.
+        states: abstract states that they reached, as digests.
+        runs: runs that were created.
+        broken: seed, invariant and message of each history that broke one.
+    """
+
+    first: int
+    count: int
+    faults: Counter[str]
+    states: set[int]
+    runs: int
+    broken: list[tuple[int, str, str]]
+
+
+def measuring(folder: str, suffix: str = "") -> Coverage:
+    """A measurement of the kernel's branches, kept in ``folder``."""
+    return Coverage(
+        branch=True,
+        include=[f"{KERNEL}/*"],
+        omit=[f"{KERNEL}/testing/*"],
+        data_file=str(Path(folder, f".coverage{suffix}")),
+        concurrency=["greenlet"],
+        config_file=False,
+    )
+
+
+def stretch(first: int, count: int, folder: str) -> Stretch:
+    """Play ``count`` histories; with a folder, measure which branches of the kernel they take."""
+    done = Stretch(first=first, count=count, faults=Counter(), states=set(), runs=0, broken=[])
+    measurement = measuring(folder, f".{first}") if folder else None
+    if measurement is not None:
+        measurement.start()
+    for seed in range(first, first + count):
+        verdict = play(seed)
+        done.faults += verdict.faults
+        done.states |= verdict.states
+        done.runs += verdict.runs
+        if verdict.invariant:
+            done.broken.append((seed, verdict.invariant, verdict.message))
+    if measurement is not None:
+        measurement.stop()
+        measurement.save()
+    return done

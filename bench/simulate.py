@@ -1,0 +1,202 @@
+"""The simulator: thousands of random histories with hundreds of faults each, and every invariant looked at all along.
+
+    python -m bench.simulate --histories 20000 --json
+    python -m bench.simulate --list-guards
+    python -m bench.simulate --break commit-condition     # without this guard an invariant breaks: which, at which seed
+    python -m bench.simulate --seed 17                    # replay one history, line by line
+
+A history follows from its seed alone: the same seed gives the same trace, to the byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from bench.histories import Stretch, measuring, stretch
+from kernel.testing.simulator.breaks import ALIASES, BREAKS, Break, find
+from kernel.testing.simulator.history import play
+from kernel.testing.simulator.shrink import shrink
+
+AT_ONCE = 100
+"""Histories that a process plays before it reports."""
+MEASURED = 0.15
+"""Share of the histories in which the kernel's branches are measured, which takes twice as long."""
+WITHIN = 2_000
+"""Histories within which the lack of a guard must show."""
+SHOWN = 150
+"""Lines of a shrunk trace that are printed; the end of it matters."""
+
+
+def main() -> int:
+    """Play histories; the exit status is 1 if an invariant broke, or if none did without its guard."""
+    parser = argparse.ArgumentParser(prog="python -m bench.simulate", description=__doc__.partition("\n")[0])
+    parser.add_argument("--histories", type=int, default=2_000, help="how many (2000)")
+    parser.add_argument("--first", type=int, default=0, help="the seed to begin with (0)")
+    parser.add_argument("--seed", type=int, help="replay this one history, and print its trace")
+    parser.add_argument("--break", dest="guard", metavar="GUARD", help="take a guard away, and see what breaks")
+    parser.add_argument("--list-guards", action="store_true", help="the guards that can be taken away")
+    parser.add_argument("--json", action="store_true", help="print figures as JSON")
+    given = parser.parse_args()
+    if given.list_guards:
+        return _list()
+    guard = None
+    if given.guard is not None:
+        guard = find(given.guard)
+        if guard is None:
+            parser.error(f"there is no guard {given.guard}: --list-guards names them")
+    if given.seed is not None:
+        return _replay(given.seed, guard)
+    if guard is not None:
+        return _without(guard, given.first, min(given.histories, WITHIN), as_json=given.json)
+    return _play(given.first, given.histories, as_json=given.json)
+
+
+def _list() -> int:
+    others = {name: alias for alias, name in ALIASES.items()}
+    for name, each in BREAKS.items():
+        also = f" (also: {others[name]})" if name in others else ""
+        print(f"{name:<20} {each.guards}{also}\n{'':<20} breaks: {', '.join(sorted(each.invariants))}")
+    return 0
+
+
+def _replay(seed: int, guard: Break | None) -> int:
+    with guard.without() if guard else nullcontext():
+        verdict = play(seed, trace=True)
+    print("\n".join(verdict.trace))
+    print(f"seed {seed}: {verdict.message or 'every invariant held'}; {len(verdict.happened)} faults")
+    return 1 if verdict.invariant else 0
+
+
+def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
+    """Look for a history that breaks an invariant which the guard is there for."""
+    with guard.without():
+        verdict = next((found for seed in range(first, first + most) if (found := play(seed)).invariant), None)
+        shrunk = shrink(verdict) if verdict and not as_json else None
+    caught = verdict is not None and verdict.invariant in guard.invariants
+    figures = {
+        "guard": guard.name,
+        "caught": caught,
+        "histories": most if verdict is None else verdict.seed - first + 1,
+        "seed": verdict.seed if verdict else None,
+        "invariant": verdict.invariant if verdict else None,
+        "message": verdict.message if verdict else "no invariant broke",
+    }
+    if shrunk is not None:
+        _show(
+            shrunk.trace,
+            f"{len(verdict.happened) if verdict else 0} faults, of which these matter: {', '.join(shrunk.happened)}",
+        )
+    print(json.dumps(figures) if as_json else "\n".join(f"{name:<10} {value}" for name, value in figures.items()))
+    return 0 if caught else 1
+
+
+def _show(trace: list[str], title: str) -> None:
+    print(title, file=sys.stderr)
+    if len(trace) > SHOWN:
+        print(f"... {len(trace) - SHOWN} lines before", file=sys.stderr)
+    print("\n".join(trace[-SHOWN:]), file=sys.stderr)
+
+
+def _play(first: int, histories: int, *, as_json: bool) -> int:
+    """Play them all, on every core."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = _figures(_stretches(first, histories, folder), histories)
+        figures |= _coverage(folder)
+    figures["seconds"] = round(time.monotonic() - began)
+    broken = figures.pop("broken")
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        for name, value in figures.items():
+            print(f"{name:<28} {value}")
+    for seed, _, message in broken[:5]:
+        print(f"\nseed {seed}: {message}", file=sys.stderr)
+    if broken:
+        shrunk = shrink(play(broken[0][0]))
+        _show(shrunk.trace, f"seed {shrunk.seed}, of whose faults these matter: {', '.join(shrunk.happened)}")
+    return 1 if broken else 0
+
+
+def _stretches(first: int, histories: int, folder: str) -> Iterator[Stretch]:
+    """The stretches, in order of their seeds, as they are done."""
+    begins = range(first, first + histories, AT_ONCE)
+    every = round(1 / MEASURED)
+    # A fresh process for each: none inherits what another has measured or cached.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
+        futures = [
+            pool.submit(stretch, begin, min(AT_ONCE, first + histories - begin), "" if number % every else folder)
+            for number, begin in enumerate(begins)
+        ]
+        done = 0
+        for future in futures:
+            found = future.result()
+            done += found.count
+            if sys.stderr.isatty():
+                print(f"\r{done} of {histories} histories", end="", file=sys.stderr, flush=True)
+            yield found
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+
+
+def _figures(stretches: Iterator[Stretch], histories: int) -> dict[str, Any]:
+    faults: Counter[str] = Counter()
+    states: set[int] = set()
+    broken: list[tuple[int, str, str]] = []
+    runs = done = before = 0
+    for each in stretches:
+        faults += each.faults
+        states |= each.states
+        runs += each.runs
+        done += each.count
+        broken += each.broken
+        if done <= histories * 0.9:
+            before = len(states)
+    return {
+        "histories": done,
+        "runs": runs,
+        "faults_injected": faults.total(),
+        "faults": dict(faults.most_common()),
+        "violations": len(broken),
+        "unfinished": sum(invariant == "quiet-at-last" for _, invariant, _ in broken),
+        "distinct_states": len(states),
+        "growth_over_last_tenth": round((len(states) - before) / before, 4) if before else None,
+        "broken": broken,
+    }
+
+
+def _coverage(folder: str) -> dict[str, Any]:
+    """The share of the kernel's branches that were taken, and those that were not."""
+    measurement = measuring(folder)
+    measurement.combine(data_paths=[folder])
+    report = Path(folder, "report.json")
+    measurement.json_report(outfile=str(report))
+    told = json.loads(report.read_text())
+    missing = {
+        f"{Path(name).parent.name}/{Path(name).name}": each["missing_branches"]
+        for name, each in told["files"].items()
+        if each["missing_branches"]
+    }
+    totals = told["totals"]
+    return {
+        "kernel_branches": totals["num_branches"],
+        "kernel_branch_coverage": round(totals["covered_branches"] / totals["num_branches"], 4),
+        "branches_not_taken": {name: [f"{a}->{b}" for a, b in arcs] for name, arcs in sorted(missing.items())},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

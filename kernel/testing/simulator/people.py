@@ -1,0 +1,206 @@
+"""What clients ask of the kernel while everything else goes on: starts, cancels, retries, reruns, looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from msgspec import Struct
+
+from kernel.core.events import CompensationStarted, RunCancelled
+from kernel.define.registry import Registry
+from kernel.errors import Conflict, OnewriteError, Refused
+from kernel.ports import Poke, RunRef
+from kernel.shell import read
+from kernel.shell.attend import attend
+from kernel.shell.cancel import cancel
+from kernel.shell.environment import Environment
+from kernel.shell.load import events_of
+from kernel.shell.outbox import replay_dead_letters
+from kernel.shell.rerun import rerun, retry
+from kernel.shell.start import start
+from kernel.testing.simulator.chance import Chance
+from kernel.testing.simulator.flows import Ticket
+from kernel.testing.simulator.watch import Watch
+from kernel.testing.simulator.world import Actor, World
+
+Equip = Callable[[Actor], tuple[Environment, Registry]]
+"""Gives an actor its ports, and the workflows that its deployment has."""
+
+
+class Order(Struct, frozen=True):
+    """A start that somebody asks for.
+
+    Attributes:
+        tenant, workflow, key: what for.
+        text: the input.
+        preset: the configuration.
+    """
+
+    tenant: str
+    workflow: str
+    key: str | None
+    text: str
+    preset: str | None
+
+
+class People:
+    """Clients, each an actor.
+
+    Attributes:
+        accepted: runs whose start was acknowledged.
+    """
+
+    def __init__(self, world: World, watch: Watch, equip: Equip) -> None:
+        """Nobody has asked for anything."""
+        self.accepted: dict[RunRef, Order] = {}
+        self._world = world
+        self._watch = watch
+        self._equip = equip
+
+    def place(self, order: Order) -> None:
+        """Start a run; insist until it is accepted, as clients do, unless the process that insists dies."""
+
+        def work(actor: Actor) -> None:
+            env, registry = self._equip(actor)
+            while True:
+                try:
+                    self._start(env, registry, order)
+                except Refused:
+                    return
+                except OnewriteError as error:
+                    self._world.judge(error)
+                    if order.key is None:
+                        return
+                    env.clock.sleep(5)
+                else:
+                    return
+
+        self._world.spawn("client", work)
+
+    def _start(self, env: Environment, registry: Registry, order: Order) -> None:
+        workflow = registry.latest(order.workflow)
+        if order.preset is not None and order.preset not in workflow.presets:
+            order = Order(order.tenant, order.workflow, order.key, order.text, None)
+        ticket = Ticket(text=order.text)
+        started = start(env, workflow, ticket, tenant=order.tenant, by="api", key=order.key, preset=order.preset)
+        other = self.accepted.setdefault(started.ref, order)
+        if other != order and (other.text, other.tenant) != (order.text, order.tenant):
+            self._world.fail("accepted-is-kept", f"{order} was answered with the run of {other}")
+        if started.ref not in self._watch.runs:
+            self._world.fail("accepted-is-kept", "a start was acknowledged that created nothing")
+
+    def ask(self, what: str, chance: Chance) -> None:
+        """Ask for something about one of the runs."""
+        refs = list(self._watch.runs)
+        if not refs:
+            return
+        ref = chance.pick(refs)
+        stage = f"s{chance.below(8)}"
+
+        def work(actor: Actor) -> None:
+            actor.touches = ref
+            env, registry = self._equip(actor)
+            try:
+                self._asks[what](self, env, ref, stage, registry)
+            except OnewriteError as error:
+                self._world.judge(error)
+                self._world.say(actor, f"{what}: {type(error).__name__}: {error}")
+            else:
+                self._world.say(actor, f"{what}: done")
+
+        self._world.spawn("client", work)
+
+    def _cancel(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+        before = len(self._watch.runs[ref].commits)
+        cancel(env, ref, by="api", reason="no more wanted")
+        said = [event for commit in self._watch.runs[ref].commits[before:] for event in events_of(ref, commit)]
+        if not any(isinstance(event, RunCancelled | CompensationStarted) for event in said):
+            self._world.fail("cancel-wins-whole", "a cancel was acknowledged that is not in the log")
+
+    def _retry(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+        retry(env, ref, by="api", reason="once more")
+
+    def _rerun(self, env: Environment, ref: RunRef, stage: str, _registry: Registry) -> None:
+        rerun(env, ref, stage, by="api")
+
+    def _revive(self, env: Environment, ref: RunRef, stage: str, registry: Registry) -> None:
+        """Wait for the end, and then do not accept it."""
+        if read.wait_for(env, ref, timeout=5_000, pause=5) is not None:
+            env.clock.sleep(2)
+            self._retry(env, ref, stage, registry)
+
+    def _pester(self, env: Environment, ref: RunRef, stage: str, registry: Registry) -> None:
+        """Ask for what cannot be: each question is refused, and changes nothing."""
+        session = read.find(env, ref)
+        nowhere = RunRef(ref.tenant, "0" * 24)
+        huge = Ticket(text="x" * (env.limits.payload + 1))
+        two, tenant = registry.latest("two"), ref.tenant
+        questions: tuple[Callable[[], object], ...] = (
+            lambda: read.find(env, nowhere),
+            lambda: read.find(env, RunRef(tenant, "../" * 8)),
+            lambda: read.show(env, ref, at=session.identity.created - 1),
+            lambda: read.show(env, ref, seq=session.state.seq + 10_000),
+            lambda: read.show(env, ref, seq=-1),
+            lambda: cancel(env, ref, by="api", reason="x" * 10_000),
+            lambda: rerun(env, ref, "nowhere", by="api"),
+            lambda: rerun(env, ref, f"compensate:{stage}", by="api"),
+            lambda: start(env, two, huge, tenant=tenant, by="api"),
+            lambda: start(env, two, Ticket(), tenant="#", by="api"),
+            lambda: start(env, two, Ticket(), tenant=tenant, by="api", key=""),
+            lambda: start(env, two, "{", tenant=tenant, by="api"),
+        )
+        for number, ask in enumerate(questions):
+            with suppress(Refused):
+                ask()
+                self._world.fail("inputs-are-checked", f"question {number}, which cannot be answered, was")
+        if replay_dead_letters(env, nowhere) is not None:
+            self._world.fail("inputs-are-checked", "the dead letters of a run that is not there were replayed")
+        attend(env, Poke(ref.tenant, nowhere.run), env.clock.monotonic() + 30)
+
+    def _letters(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+        replay_dead_letters(env, ref)
+
+    def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+        read.show(env, ref)
+        read.log_page(env, ref, after=2, limit=3)
+        session = read.find(env, ref)
+        read.show(env, ref, seq=session.state.seq // 2)
+        read.show(env, ref, at=session.state.at)
+        page = read.list_runs(env, ref.tenant, [session.head.workflow], limit=2)
+        last = (page[-1].created, page[-1].ref.run) if page else None
+        read.list_runs(env, ref.tenant, [session.head.workflow], before=env.clock.now(), cursor=last, limit=2)
+        read.wait_for(env, ref, timeout=10)
+        definition = env.definitions.find(session.head.workflow, session.head.version, session.head.fingerprint)
+        if session.state.status.value == "completed" and definition is not None:
+            read.result(env, session, definition)
+
+    def _forge(self, env: Environment, ref: RunRef, _stage: str, registry: Registry) -> None:
+        """Use somebody's key for something else."""
+        order = self.accepted.get(ref)
+        if order is None or order.key is None:
+            return
+        try:
+            workflow = registry.latest(order.workflow)
+            start(env, workflow, Ticket(text="forged"), tenant=order.tenant, by="api", key=order.key)
+        except Conflict:
+            return
+        self._world.fail("accepted-is-kept", f"the key of {order} was used for something else")
+
+    _asks = {  # noqa: RUF012 - a table of methods, never changed
+        "cancel": _cancel,
+        "retry": _retry,
+        "rerun": _rerun,
+        "revive": _revive,
+        "pester": _pester,
+        "replay dead letters": _letters,
+        "look": _look,
+        "forge": _forge,
+    }
+
+
+ASKS = (
+    *("cancel", "retry", "rerun", "rerun", "revive", "revive", "revive"),
+    *("pester", "replay dead letters", "look", "forge"),
+)
+"""What may be asked, the more often named the more often asked."""

@@ -1,0 +1,82 @@
+"""What goes wrong, how often, and what of it did: the faults of one history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+
+from kernel.testing.simulator.chance import Chance
+
+KINDS = (
+    "crash-before",  # the process dies, the call was not made
+    "crash-after",  # the call took effect, the process dies
+    "lost-reply",  # the call took effect, the caller hears that the service is unavailable
+    "unavailable",  # throttled: the call was not made
+    "failing",  # an error that no repetition helps: the call was not made
+    "garbled",  # what was read is damaged, or not there
+    "slow",  # the call takes seconds
+    "frozen",  # the process stands still for long, then goes on as if nothing had been
+    "clock",  # the process's clock jumps
+    "stale",  # an index shows what was
+    "unpublished",  # the sink refuses an event
+    "lost",  # a message is lost
+    "doubled",  # a message comes twice
+    "late",  # a message comes late, behind others
+    "returned",  # a message was dealt with, and comes again: its deletion was lost
+    "cut-off",  # an invocation gets little time
+    "missed",  # a tick does not come
+    "extra",  # two ticks come at once
+    "deploy",  # an invocation runs the other version of the code
+    "body-crash",  # user code takes the process with it
+)
+"""Every kind of fault."""
+
+RATES = (0.0, 0.0, 0.01, 0.03, 0.1, 0.25)
+MOST = 400
+"""Faults in one history, after which the weather is fair."""
+
+
+class Weather:
+    """Decides what goes wrong.
+
+    Each history has rates of its own, many of them nought: a crash after every lost reply shows other things than a
+    little of everything.
+
+    Attributes:
+        calm: nothing goes wrong any more.
+        wild: clocks are off by minutes, which breaks timers but must break nothing else.
+        happened: what went wrong, in order, by names that are the same in each replay.
+        counts: how often, by kind.
+    """
+
+    def __init__(self, seed: int, keep: Container[str] | None = None) -> None:
+        """The weather of a seed; of its faults only those in ``keep``, if given."""
+        chance = Chance(seed, "weather")
+        self.rates = {kind: chance.pick(RATES) for kind in KINDS}
+        scale = chance.pick((0.3, 1.0, 1.0, 1.0))
+        for kind in ("crash-before", "crash-after", "body-crash", "frozen", "clock"):
+            self.rates[kind] *= scale * 0.5
+        self.rates["cut-off"] *= 2
+        for kind in ("garbled", "failing"):
+            self.rates[kind] *= 0.2
+        self.wild = chance.happens(0.1)
+        self.calm = False
+        self.happened: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._keep = keep
+
+    def clear(self) -> None:
+        """Nothing goes wrong in this history."""
+        self.rates = dict.fromkeys(self.rates, 0.0)
+        self.wild = False
+
+    def strikes(self, kind: str, chance: Chance, where: str, *, often: float = 1.0) -> bool:
+        """Whether a fault of this kind happens here, where it does so more or less often than elsewhere."""
+        if self.calm or not chance.happens(self.rates[kind] * often) or len(self.happened) >= MOST:
+            return False
+        name = f"{where} {kind}"
+        if self._keep is not None and name not in self._keep:
+            return False
+        self.happened.append(name)
+        self.counts[kind] += 1
+        return True
