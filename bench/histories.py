@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 from coverage import Coverage
 from msgspec import Struct
 
-from kernel.testing.simulator.history import play
+from kernel.testing.simulator import history
+from kernel.testing.simulator.history import Verdict
+from workflows.examples import INPUTS, outside, registry
+from workflows.examples.outside import warehouse
 
 KERNEL = Path(__file__).parent.parent / "kernel"
+
+
+EXAMPLES = [
+    (registry.latest(path.parent.name), json.loads(path.read_text())) for path in sorted(INPUTS.glob("*/*.json"))
+]
+"""The examples' workflows, each with the inputs that are shipped."""
+
+
+def play(seed: int, *, keep: Container[str] | None = None, trace: bool = False) -> Verdict:
+    """The history of a seed; the examples are among its workflows, in a world in which nothing has happened."""
+    outside.forget()
+    warehouse.HEAVY_SECONDS = 0.0  # nobody waits in simulated time
+    return history.play(seed, keep=keep, trace=trace, further=EXAMPLES)
 
 
 class Stretch(Struct):

@@ -24,14 +24,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from bench.histories import Stretch, measuring, stretch
+from bench.histories import Stretch, measuring, play, stretch
 from kernel.testing.simulator.breaks import ALIASES, BREAKS, Break, find
-from kernel.testing.simulator.history import play
 from kernel.testing.simulator.shrink import shrink
 
 AT_ONCE = 100
 """Histories that a process plays before it reports."""
-MEASURED = 0.15
+MEASURED = 0.25
 """Share of the histories in which the kernel's branches are measured, which takes twice as long."""
 WITHIN = 2_000
 """Histories within which the lack of a guard must show."""
@@ -83,7 +82,7 @@ def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
     """Look for a history that breaks an invariant which the guard is there for."""
     with guard.without():
         verdict = next((found for seed in range(first, first + most) if (found := play(seed)).invariant), None)
-        shrunk = shrink(verdict) if verdict and not as_json else None
+        shrunk = shrink(verdict, play) if verdict and not as_json else None
     caught = verdict is not None and verdict.invariant in guard.invariants
     figures = {
         "guard": guard.name,
@@ -125,7 +124,7 @@ def _play(first: int, histories: int, *, as_json: bool) -> int:
     for seed, _, message in broken[:5]:
         print(f"\nseed {seed}: {message}", file=sys.stderr)
     if broken:
-        shrunk = shrink(play(broken[0][0]))
+        shrunk = shrink(play(broken[0][0]), play)
         _show(shrunk.trace, f"seed {shrunk.seed}, of whose faults these matter: {', '.join(shrunk.happened)}")
     return 1 if broken else 0
 

@@ -219,8 +219,6 @@ class _Handle:
     def cancelled(self) -> bool:
         """Whether somebody ended the run, or took this attempt over, since it was claimed."""
         session = self._session
-        if session.state.status.finished:
-            return True
         for record in insist(self._env, lambda: list(commits_after(self._env.store, session.ref, session.state.seq))):
             for event in events_of(session.ref, record):
                 if isinstance(event, RunCancelled | RunFailed | CompensationStarted):

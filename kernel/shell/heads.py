@@ -147,6 +147,13 @@ def finalise(env: Environment, session: Session) -> bool:
     return _update(env, session, change)
 
 
+def forget(env: Environment, session: Session) -> bool:
+    """Take a run out of the *due* index whose retention is over: none of it counts any more, finished or not."""
+    touched, seen = env.random.token(), session.head.due
+    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=touched, seen_due=seen, clear_due=True)
+    return _update(env, session, change)
+
+
 def set_status(env: Environment, session: Session, status: str) -> bool:
     """Park or unpark: this deployment does not have, or has again, what the run is pinned to."""
     change = HeadUpdate(

@@ -119,9 +119,7 @@ class Session:
     @property
     def input(self) -> Value:
         """The run's input, as recorded."""
-        if self.state.input is None:
-            message = f"run {self.ref.run}: its creation event holds no input"
-            raise CorruptLog(message)
+        assert self.state.input is not None  # noqa: S101 - commit 0 recorded it
         return self.state.input
 
     def events(self, env: Environment, seq: int) -> tuple[AnyEvent, ...]:
@@ -233,9 +231,8 @@ def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iter
     """The commits after number ``seq``, in order, consistently read, page by page."""
     while True:
         items = store.range(ref, log_key(seq + 1), log_key(9_999_999_999), limit=page)
-        for item in items:
-            if isinstance(item, Commit):
-                yield item
-                seq = item.seq
+        for item in (item for item in items if isinstance(item, Commit)):
+            yield item
+            seq = item.seq
         if len(items) < page:
             return

@@ -115,7 +115,11 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
         counts.skipped += 1
         return
     session = insist(env, lambda: load(env.store, entry.ref), until)
-    if session is None or session.expired(env.clock.now()):
+    if session is None:
+        counts.skipped += 1
+        return
+    if session.expired(env.clock.now() - env.limits.max_skew):
+        heads.forget(env, session)
         counts.skipped += 1
         return
     counts.looked += 1

@@ -188,7 +188,7 @@ class _Maker:
             options["compensate"] = self._undo(id_, timeout * 1000)
         if pending is not None:
             every = chance.pick((30, 600, 1_000, 1_000, 7_200))
-            if chance.happens(0.01):
+            if chance.happens(0.02):
                 every, pending = 30, MANY
             options |= {
                 "check": self._check(id_, pending),
@@ -263,7 +263,7 @@ class _Maker:
                     ctx.heartbeat()
                 else:
                     ctx.progress(step / 10)
-                if chance.happens(0.2) and ctx.cancelled:
+                if chance.happens(0.5) and ctx.cancelled:
                     message = "no more needed"
                     raise ValueError(message)
 
@@ -278,12 +278,16 @@ class Unspeakable(Exception):
 
 
 def _throw(_ctx: Context[Any], chance: Chance) -> None:
+    if chance.happens(0.3):
+        raise ValueError(" ".join(chance.token() for _ in range(70)))  # one that makes the state large
     raise chance.pick((ValueError("again"), OSError("again"), PermanentError("no"), SystemExit(3), Unspeakable()))
 
 
 def _look_around(ctx: Context[Any], chance: Chance) -> None:
     ctx.run_input(Ticket)
     ctx.log.info("%s", ctx.key)
+    ctx.heartbeat()
+    ctx.heartbeat()  # too soon after the other one
     if chance.happens(0.5):
         _ = ctx.cancelled
     if chance.happens(0.1):

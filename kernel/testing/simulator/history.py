@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.define.registry import Registry
 from kernel.errors import OnewriteError
@@ -22,12 +23,12 @@ from kernel.shell.values import fetch
 from kernel.testing.faults import Crash
 from kernel.testing.memory import MemoryBlobs
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.flows import make_flow
+from kernel.testing.simulator.flows import Flow, Ticket, make_flow
 from kernel.testing.simulator.people import ASKS, Order, People
 from kernel.testing.simulator.places import WatchedSink, WatchedStore
 from kernel.testing.simulator.ports import ActorAlarm, ActorClock, Port, some_offset
 from kernel.testing.simulator.traffic import Message, Traffic
-from kernel.testing.simulator.watch import Watch
+from kernel.testing.simulator.watch import MADE_UP, Watch
 from kernel.testing.simulator.weather import Weather
 from kernel.testing.simulator.world import EPOCH, Actor, Broken, World
 
@@ -35,7 +36,7 @@ PATIENCE = 4 * DAY
 """How long the world goes on in calm before a run that is not over counts as stuck."""
 MARGIN = 2.0
 """Seconds of an invocation that a worker keeps back, as the handler does."""
-TURNS = 40_000
+TURNS = 100_000
 """Turns after which a history counts as one that never ends."""
 LONG = 300 * SECOND
 SHORT = (10 * SECOND, 23_100, 23_500, 30 * SECOND, 63_100, 63_500, 66 * SECOND, 203_500)
@@ -73,6 +74,8 @@ def play(
     *,
     keep: Container[str] | None = None,
     trace: bool = False,
+    further: Sequence[tuple[Flow, object]] = (),
+    often: float = 0.15,
 ) -> Verdict:
     """Play the history of a seed.
 
@@ -80,8 +83,10 @@ def play(
         seed: what everything follows from.
         keep: leave out every fault but these.
         trace: keep a line for everything that happens.
+        further: workflows to choose from besides those that are made up, each with an input.
+        often: the share of runs that are of those.
     """
-    history = _History(seed, keep, trace=trace)
+    history = _History(seed, Weather(seed, keep), further, often, trace=trace)
     invariant = message = ""
     with _logs_read(history.world):
         try:
@@ -107,9 +112,11 @@ def play(
 class _History:
     """The whole of it: a world, a deployment in it, and people who use it. Also the hand that its bodies reach for."""
 
-    def __init__(self, seed: int, keep: Container[str] | None, *, trace: bool) -> None:
+    def __init__(
+        self, seed: int, weather: Weather, further: Sequence[tuple[Flow, object]], often: float, *, trace: bool
+    ) -> None:
         chance = self._chance = Chance(seed, "history")
-        self.weather = Weather(seed, keep)
+        self.weather = weather
         self.world = World(seed, self.weather, trace=trace)
         self.traffic = Traffic(self.world)
         if chance.happens(0.04):
@@ -126,6 +133,8 @@ class _History:
             deadline=DAY,
             retention=chance.pick((30 * DAY, 30 * DAY, 3 * HOUR)),
         )
+        self._further = further
+        self._often = often
         self._deploy()
         self.watch = Watch(self.world, self.traffic, self._limits, self._definitions)
         self.store = WatchedStore(self.world, self.watch)
@@ -145,11 +154,12 @@ class _History:
     def _deploy(self) -> None:
         """Two workflows; one of them changes on the way, and the old version goes or stays."""
         chance, seed = self._chance, self.world.seed
-        one, two = make_flow(self, seed, "one"), make_flow(self, seed, "two")
-        newer = make_flow(self, seed, "one", 2)
-        self._old = Registry(one, two)
-        self._new = Registry(newer, two, *((one,) if chance.happens(0.5) else ()))
-        self._both = Registry(one, newer, two)
+        one, two = (make_flow(self, seed, id_) for id_ in MADE_UP)
+        newer = make_flow(self, seed, one.id, 2)
+        others = {(flow.id, flow.version): flow for flow, _ in self._further}.values()
+        self._old = Registry(one, two, *others)
+        self._new = Registry(newer, two, *others, *((one,) if chance.happens(0.5) else ()))
+        self._both = Registry(one, newer, two, *others)
         changes = (DAY * 9,) if self.traffic.silent else (DAY * 9, 30 * SECOND, 5 * MINUTE, HOUR)
         self._deployed_at = EPOCH + chance.pick(changes)
         self._definitions = {(flow.id, flow.version): flow.definition for flow in self._both}
@@ -186,8 +196,9 @@ class _History:
     def play(self) -> None:
         """Storm, then calm, until all is over and nobody is left."""
         chance = self._chance
-        lasts = chance.pick((MINUTE, 10 * MINUTE, 30 * MINUTE, 3 * HOUR, 10 * HOUR))
-        self._plan(lasts)
+        crowd = chance.happens(0.004)
+        lasts = chance.pick((MINUTE, 10 * MINUTE, 30 * MINUTE, 3 * HOUR, 10 * HOUR)[: 2 if crowd else None])
+        self._plan(lasts, crowd=crowd)
         self._go_on(EPOCH + lasts, lambda: False)
         self.world.say(None, "--- calm ---")
         self.weather.calm = True
@@ -203,21 +214,23 @@ class _History:
         for ref in self.watch.runs:
             self.watch.finish(self._plain, ref)
 
-    def _plan(self, lasts: int) -> None:
+    def _plan(self, lasts: int, *, crowd: bool) -> None:
         """What people will ask for, and when."""
         chance, world = self._chance, self.world
-        if chance.happens(0.004):
-            for number in range(120):  # more than a tick reads of a shard at a time
-                crowd = Order("acme", "one", f"key-{number}", "", None)
-                world.plan(EPOCH + chance.below(MINUTE), partial(self.people.place, crowd))
+        for number in range(120 if crowd else 0):  # more than a tick reads of a shard at a time
+            order = Order("acme", "one", f"key-{number}", Ticket(), None)
+            world.plan(EPOCH + chance.below(MINUTE), partial(self.people.place, order))
         for number in range(chance.pick((1, 1, 2, 3))):
             order = Order(
                 tenant=chance.pick(("acme", "acme", "globex")),
-                workflow=chance.pick(("one", "two")),
+                workflow=chance.pick(MADE_UP),
                 key=None if chance.happens(0.1) else f"key-{chance.below(2)}",
-                text="x" * chance.pick((0, 10, 300, 900)),
+                input=Ticket(text="x" * chance.pick((0, 10, 300, 900))),
                 preset=chance.pick((None, "big")),
             )
+            if self._further and chance.happens(self._often):
+                flow, given = chance.pick(self._further)
+                order = replace(order, workflow=flow.id, input=given, preset=None)
             at = EPOCH + chance.below(10 * SECOND if not number else lasts)
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self.people.place, order))
@@ -351,7 +364,10 @@ class _History:
             )
 
     def wait(self, milliseconds: int) -> None:
-        """Time passes in a body."""
+        """Time passes in a body; now and then somebody makes use of that."""
+        if not self.calm and self._chance.happens(0.06):
+            at = self.world.now + self._chance.below(milliseconds + 1)
+            self.world.plan(at, partial(self.people.ask, self._chance.pick(ASKS), self._chance))
         if self.world.acting is not None:
             self.world.pause(self.world.acting, milliseconds)
 

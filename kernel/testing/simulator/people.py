@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core.events import CompensationStarted, RunCancelled
 from kernel.define.registry import Registry
@@ -33,14 +34,14 @@ class Order(Struct, frozen=True):
 
     Attributes:
         tenant, workflow, key: what for.
-        text: the input.
+        input: the run's input.
         preset: the configuration.
     """
 
     tenant: str
     workflow: str
     key: str | None
-    text: str
+    input: object
     preset: str | None
 
 
@@ -81,11 +82,10 @@ class People:
     def _start(self, env: Environment, registry: Registry, order: Order) -> None:
         workflow = registry.latest(order.workflow)
         if order.preset is not None and order.preset not in workflow.presets:
-            order = Order(order.tenant, order.workflow, order.key, order.text, None)
-        ticket = Ticket(text=order.text)
-        started = start(env, workflow, ticket, tenant=order.tenant, by="api", key=order.key, preset=order.preset)
+            order = replace(order, preset=None)
+        started = start(env, workflow, order.input, tenant=order.tenant, by="api", key=order.key, preset=order.preset)
         other = self.accepted.setdefault(started.ref, order)
-        if other != order and (other.text, other.tenant) != (order.text, order.tenant):
+        if other != order and (other.input, other.tenant) != (order.input, order.tenant):
             self._world.fail("accepted-is-kept", f"{order} was answered with the run of {other}")
         if started.ref not in self._watch.runs:
             self._world.fail("accepted-is-kept", "a start was acknowledged that created nothing")
@@ -163,6 +163,7 @@ class People:
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)
+        read.log_page(env, ref, limit=3)
         read.log_page(env, ref, after=2, limit=3)
         session = read.find(env, ref)
         read.show(env, ref, seq=session.state.seq // 2)
@@ -172,13 +173,13 @@ class People:
         read.list_runs(env, ref.tenant, [session.head.workflow], before=env.clock.now(), cursor=last, limit=2)
         read.wait_for(env, ref, timeout=10)
         definition = env.definitions.find(session.head.workflow, session.head.version, session.head.fingerprint)
-        if session.state.status.value == "completed" and definition is not None:
+        if definition is not None:
             read.result(env, session, definition)
 
     def _forge(self, env: Environment, ref: RunRef, _stage: str, registry: Registry) -> None:
         """Use somebody's key for something else."""
         order = self.accepted.get(ref)
-        if order is None or order.key is None:
+        if order is None or order.key is None or not isinstance(order.input, Ticket):
             return
         try:
             workflow = registry.latest(order.workflow)

@@ -115,16 +115,18 @@ def some_offset(world: World, actor: Actor) -> int:
     return actor.chance.pick((-499, -499, 499, 499, actor.chance.between(-499, 500)))
 
 
-def garble(answer: object, chance: Chance) -> object:
-    """What was read, damaged: a body that is cut off, a format that nobody knows, an item that is missing."""
+def garble(answer: object, chance: Chance) -> object:  # noqa: PLR0911 - one case for each kind of thing
+    """What was read, damaged: a body that is cut off, a format that nobody knows, an item that is not there."""
     match answer:
         case Commit():
-            broken = (replace(answer, v=99), replace(answer, v=0), replace(answer, events=answer.events[:-1]))
+            broken = (replace(answer, v=99), replace(answer, v=0), replace(answer, events=answer.events[:-1]), None)
             return chance.pick(broken)
-        case Snapshot() | Data():
-            return replace(answer, body=answer.body[:-1])
+        case Snapshot():
+            return chance.pick((replace(answer, body=answer.body[:-1]), replace(answer, fold=0)))
+        case Data():
+            return chance.pick((replace(answer, body=answer.body[:-1]), None))
         case bytes():
-            return answer[:-1]
+            return chance.pick((answer[:-1], None))
         case [] | Live():
             return answer
         case list():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from typing import Protocol
 
 from kernel.testing.simulator.history import Verdict, play
 
@@ -10,7 +11,15 @@ ATTEMPTS = 250
 """Histories that are played to shrink one."""
 
 
-def shrink(verdict: Verdict, *, attempts: int = ATTEMPTS) -> Verdict:
+class Play(Protocol):
+    """Plays a history of which only these faults are kept."""
+
+    def __call__(self, seed: int, /, *, keep: Container[str], trace: bool = False) -> Verdict:
+        """Play it."""
+        ...
+
+
+def shrink(verdict: Verdict, play: Play = play, *, attempts: int = ATTEMPTS) -> Verdict:
     """Leave out faults as long as the same invariant breaks (delta debugging), and keep a trace of what is left."""
     seed, invariant = verdict.seed, verdict.invariant
     kept = smallest(verdict.happened, lambda keep: play(seed, keep=keep).invariant == invariant, attempts)

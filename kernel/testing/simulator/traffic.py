@@ -89,6 +89,6 @@ class Traffic:
         if message in self.messages:
             self.messages.remove(message)
 
-    def of(self, run: str) -> int:
-        """How many messages about a run are under way."""
-        return sum(message.poke.run == run for message in self.messages)
+    def about(self, run: str) -> bool:
+        """Whether a message about a run is under way."""
+        return any(message.poke.run == run for message in self.messages)

@@ -57,8 +57,8 @@ class Weather:
         for kind in ("crash-before", "crash-after", "body-crash", "frozen", "clock"):
             self.rates[kind] *= scale * 0.5
         self.rates["cut-off"] *= 2
-        for kind in ("garbled", "failing"):
-            self.rates[kind] *= 0.2
+        self.rates["failing"] *= 0.2
+        self.rates["garbled"] *= 0.4
         self.wild = chance.happens(0.1)
         self.calm = False
         self.happened: list[str] = []

@@ -69,6 +69,10 @@ class World:
         with self._open() as (effects, _):
             return [each for each in effects if each.kind.startswith(kind) and each.key.startswith(run)]
 
+    def clear(self) -> None:
+        """Forget what is kept in memory."""
+        self._memory = []
+
     @contextmanager
     def _open(self) -> Iterator[tuple[list[Effect], Callable[[Effect], Effect]]]:
         """All effects so far, and a way to add one, while nobody else can."""
@@ -94,6 +98,11 @@ class World:
 
 
 _memory = World()
+
+
+def forget() -> None:
+    """Nothing has happened, as far as this process's memory goes."""
+    _memory.clear()
 
 
 def world() -> World:

@@ -1,0 +1,136 @@
+"""The whole proof, and one table of it: crash points, guards, the gallery, engines, simulated histories.
+
+    python -m bench.proof                          # all of it: about half an hour on two cores
+    python -m bench.proof --histories 2000         # fewer simulated histories
+
+It runs the tests that enumerate or explore with their full share, takes each guard away in turn, and simulates. The
+exit status is 1 if anything broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kernel.testing.simulator.breaks import BREAKS
+
+ROOT = Path(__file__).parent.parent
+TESTS = ("crashes", "gallery", "hostile", "conformance", "contention", "engines", "deployed", "simulator", "soak")
+"""The folders of tests/ whose tests have a share of the proof."""
+
+Figures = dict[str, Any]
+
+
+def main() -> int:
+    """Run everything; the exit status is 1 if anything broke."""
+    parser = argparse.ArgumentParser(prog="python -m bench.proof", description=__doc__.partition("\n")[0])
+    parser.add_argument("--histories", type=int, default=20_000, help="simulated histories (20000)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of the test run")
+    given = parser.parse_args()
+    console = Console()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        console.rule("tests, with their full share")
+        tests_passed = _tests(folder, given.workers)
+        told, engines = _told(Path(folder))
+    console.rule("each guard taken away")
+    guards = [_guard(console, name) for name in BREAKS]
+    console.rule(f"{given.histories} simulated histories")
+    simulated = _bench("simulate", "--histories", str(given.histories))
+    caught = sum(bool(guard.get("caught")) for guard in guards)
+    good = tests_passed and caught == len(guards) and simulated.get("violations") == 0
+    console.print(_table(told, engines, guards, simulated))
+    minutes = (time.monotonic() - began) / 60
+    verdict = "[green]proved[/], as far as trying goes" if good else "[red]broken[/]"
+    console.print(f"{verdict}: {minutes:.0f} minutes, tests {'passed' if tests_passed else 'FAILED'}")
+    return 0 if good else 1
+
+
+def _tests(folder: str, workers: int) -> bool:
+    folders = [str(path) for name in TESTS if (path := ROOT / "tests" / name).is_dir()]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), *folders]
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, "PROOF": folder}, check=False).returncode == 0
+
+
+def _told(folder: Path) -> tuple[dict[str, Counter[str]], list[str]]:
+    """What the tests left: numbers added up by part, and the engines that were exercised."""
+    parts: dict[str, Counter[str]] = {}
+    engines: set[str] = set()
+    for file in sorted(folder.glob("*.jsonl")):
+        part = parts.setdefault(file.name.partition(".")[0], Counter())
+        for line in file.read_text().splitlines():
+            for name, figure in json.loads(line).items():
+                if isinstance(figure, str):
+                    engines.add(figure)
+                else:
+                    part[name] += figure
+    return parts, sorted(engines)
+
+
+def _guard(console: Console, name: str) -> Figures:
+    figures = _bench("simulate", "--break", name)
+    if figures.get("caught"):
+        console.print(f"[green]✓[/] {name}: {figures['invariant']}, seed {figures['seed']}")
+    else:
+        console.print(f"[red]✗[/] {name}: {figures.get('message', 'no figures')}")
+    return figures
+
+
+def _bench(name: str, *arguments: str) -> Figures:
+    command = [sys.executable, "-m", f"bench.{name}", *arguments, "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        figures: Figures = json.loads(done.stdout)
+    except ValueError:
+        return {"message": f"{' '.join(arguments)} gave no figures, but exit status {done.returncode}"}
+    return figures
+
+
+def _table(told: dict[str, Counter[str]], engines: list[str], guards: list[Figures], simulated: Figures) -> Table:
+    table = Table(title="What was tried", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    none: Counter[str] = Counter()
+    crashes, hostile = told.get("crashes", none), told.get("hostile", none)
+    caught = sum(bool(guard.get("caught")) for guard in guards)
+    rows: list[tuple[str, object]] = [
+        ("scenarios of the crash enumeration", crashes["scenarios"]),
+        ("crash points, one at a time", crashes["single"]),
+        ("crash points, in pairs", crashes["pairs"]),
+        ("guards taken away, caught", f"{len(guards)}, {caught}"),
+        ("gallery entries", told.get("gallery", none)["entries"]),
+        *(("engine", engine) for engine in engines),
+        *((f"hostile input: {name.replace('_', ' ')}", figure) for name, figure in sorted(hostile.items())),
+        *((name.replace("_", " "), simulated.get(name, "?")) for name in SIMULATED),
+    ]
+    for name, figure in rows:
+        table.add_row(name, f"{figure:,}" if isinstance(figure, int) else str(figure))
+    return table
+
+
+SIMULATED = (
+    "histories",
+    "runs",
+    "faults_injected",
+    "distinct_states",
+    "growth_over_last_tenth",
+    "kernel_branch_coverage",
+    "unfinished",
+    "violations",
+)
+"""Figures of ``bench.simulate`` that the table shows."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

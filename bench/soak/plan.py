@@ -1,0 +1,127 @@
+"""How much of a soak, and what it came to: in and out, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from bench.soak.account import Finding
+from bench.soak.chaos import Rates
+from bench.soak.driver import Pace
+from bench.soak.recovery import Times
+
+RUNS_PER_MINUTE, KILLS_PER_MINUTE, MEDDLED_PER_MINUTE = 400, 10, 20
+"""What a soak must come to, at least: in five minutes 2,000 runs, 50 kills, 100 messages lost and 100 doubled."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """How much of a soak.
+
+    Attributes:
+        seconds: how long things go wrong.
+        workers: instances of the job function.
+        seed: of all chance that is the soak's own. When processes get to run is not, so no two soaks are alike.
+        rates, pace: how much goes wrong, and how much is asked for.
+        patience: seconds that everything may take to become quiet afterwards; what is not over then is stuck.
+        least_runs, least_kills: what the soak must come to.
+        least_meddled: how many messages must have been lost, and as many doubled.
+        brief: stop as soon as it has.
+        variables: environment variables of all processes that differ from the soak's own, to try it on something else.
+    """
+
+    seconds: float = 300.0
+    workers: int = 6
+    seed: int = 1
+    rates: Rates = Rates()
+    pace: Pace = Pace()
+    patience: float = 90.0
+    least_runs: int = 0
+    least_kills: int = 0
+    least_meddled: int = 0
+    brief: bool = False
+    variables: Mapping[str, str] = {}
+
+    def is_enough(self, runs: int, kills: int, meddled: int) -> bool:
+        """Whether that is what the soak must come to."""
+        return runs >= self.least_runs and kills >= self.least_kills and meddled >= self.least_meddled
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """What a soak came to, in numbers.
+
+    Attributes:
+        seconds: how long things went wrong.
+        quiet_after: seconds until everything was over after that.
+        runs: how many were accepted; and of those, how many are ``completed``, ``failed``, ``cancelled``.
+        commits, stages: in their logs: commits, and attempts that were started.
+        kills: by function: job, tick, intake.
+        kills_in_a_stage: of those, in the middle of a stage's body.
+        kills_in_a_tick: of those, in the middle of a tick.
+        kills_holding_messages: of those, with messages in hand.
+        messages, messages_lost, messages_doubled: that came by, and what was done to them.
+        starts_doubled: starts that were sent twice at once.
+        cancels, reopens: that were accepted.
+        bodies: that were begun.
+        bodies_again: of those, beyond the first of their stage in their run: retries, and what kills made necessary.
+        results_discarded: results that bodies returned and the log does not have.
+        lost, doubled, stuck, broken: runs with such a finding.
+        recovery_of_runs, recovery_of_stages: after a kill, see ``bench.soak.recovery``.
+    """
+
+    seconds: float
+    quiet_after: float
+    runs: int
+    completed: int
+    failed: int
+    cancelled: int
+    commits: int
+    stages: int
+    kills: dict[str, int]
+    kills_in_a_stage: int
+    kills_in_a_tick: int
+    kills_holding_messages: int
+    messages: int
+    messages_lost: int
+    messages_doubled: int
+    starts_doubled: int
+    cancels: int
+    reopens: int
+    bodies: int
+    bodies_again: int
+    results_discarded: int
+    lost: int
+    doubled: int
+    stuck: int
+    broken: int
+    recovery_of_runs: Times
+    recovery_of_stages: Times
+
+
+class Result(Struct, frozen=True):
+    """What a soak came to.
+
+    Attributes:
+        plan: what was wanted.
+        figures: what came of it.
+        findings: everything that must not be.
+        folder: where the output of all processes and the effects of stages are kept, if something was found.
+    """
+
+    plan: Plan
+    figures: Figures
+    findings: Sequence[Finding]
+    folder: Path | None = None
+
+    @property
+    def enough(self) -> bool:
+        """There was as much of everything as was wanted."""
+        figures = self.figures
+        meddled = min(figures.messages_lost, figures.messages_doubled)
+        return self.plan.is_enough(figures.runs, sum(figures.kills.values()), meddled)
+
+    @property
+    def good(self) -> bool:
+        """Nothing was found, and there was enough of everything."""
+        return self.enough and not self.findings

@@ -1,0 +1,123 @@
+"""How a soak is told: a line now and then while it goes on, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.soak.plan import Result
+from bench.soak.recovery import Times
+from bench.soak.soak import Soak
+
+LINE_EVERY = 5.0
+"""Seconds between two lines where there is no terminal to draw on."""
+SHOWN = 20
+"""Findings that are shown."""
+
+
+class Progress:
+    """Tells how a soak goes: in place on a terminal, else a line every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told = 0.0
+        self._status = console.status("starting") if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def say(self, text: str) -> None:
+        """Tell what goes on."""
+        self._console.print(text, style="dim", markup=False)
+
+    def watch(self, soak: Soak) -> None:
+        """Tell how it goes."""
+        if self._status is not None:
+            self._status.update(_line(soak))
+        elif time.monotonic() - self._told >= LINE_EVERY:
+            self._told = time.monotonic()
+            self.say(_line(soak))
+
+
+def _line(soak: Soak) -> str:
+    callers, carrier, kills = soak.callers, soak.carrier, soak.killer.kills
+    return (
+        f"{soak.seconds:5.0f} s  {len(callers.accepted):5} runs accepted, {len(callers.open):3} under way; "
+        f"{len(kills):3} kills; of {carrier.messages} messages {carrier.lost} lost, {carrier.doubled} doubled"
+    )
+
+
+def report(console: Console, result: Result) -> None:
+    """The table at the end, and what was found."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(style="dim")
+    for row in _rows(result):
+        table.add_row(*row)
+    console.print()
+    console.print(table)
+    for finding in result.findings[:SHOWN]:
+        console.print(f"{finding.kind:>8}  {finding.run}  {finding.text}", style="red", markup=False, soft_wrap=True)
+    if len(result.findings) > SHOWN:
+        console.print(f"... and {len(result.findings) - SHOWN} more", style="red")
+    if result.folder is not None:
+        console.print(f"kept: {result.folder}", style="dim", soft_wrap=True)
+    console.print()
+    console.print(*_verdict(result))
+
+
+def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
+    figures, plan = result.figures, result.plan
+    kills = ", ".join(f"{count} {name}" for name, count in figures.kills.items())
+    ends = f"{figures.completed} completed, {figures.failed} failed, {figures.cancelled} cancelled"
+    yield "runs", _of(figures.runs, plan.least_runs), ends
+    yield "stages started", str(figures.stages), f"in {figures.commits} commits"
+    yield "processes killed", _of(sum(figures.kills.values()), plan.least_kills), kills
+    yield "  in mid-stage", str(figures.kills_in_a_stage), "the body of a stage was running"
+    yield "  in mid-tick", str(figures.kills_in_a_tick), ""
+    yield "  with messages", str(figures.kills_holding_messages), "in hand"
+    yield "messages", str(figures.messages), f"{figures.messages_lost} lost, {figures.messages_doubled} doubled"
+    yield "starts sent twice", str(figures.starts_doubled), "at once, with the same key"
+    yield "cancels, reopens", f"{figures.cancels}, {figures.reopens}", "accepted"
+    yield "bodies run", str(figures.bodies), f"{figures.bodies_again} of them again: retries, and what kills took"
+    yield "results discarded", str(figures.results_discarded), "returned, and not recorded: killed, or too late"
+    yield "recovery of a run", *_times(figures.recovery_of_runs, "from a kill that hit it to its next commit")
+    yield (
+        "recovery of a stage",
+        *_times(figures.recovery_of_stages, "from a kill in its body to its next event"),
+    )
+    yield "quiet after", f"{figures.quiet_after:g} s", "all runs over, once nothing went wrong any more"
+    yield "lost", str(figures.lost), "runs that are gone, or of which something accepted or done is"
+    yield "doubled", str(figures.doubled), "runs in which something happened twice, or a result changed"
+    yield "stuck", str(figures.stuck), "runs that are not over"
+    yield "broken", str(figures.broken), "runs in which another promise does not hold"
+
+
+def _of(count: int, least: int) -> str:
+    return f"{count}" if count >= least else f"{count} (of {least})"
+
+
+def _times(times: Times, meaning: str) -> tuple[str, str]:
+    return (
+        f"{times.median:.1f} s",
+        f"median; 95% {times.p95:.1f} s, maximum {times.maximum:.1f} s; {times.count} times: {meaning}",
+    )
+
+
+def _verdict(result: Result) -> tuple[str, str]:
+    """What to print: text, and style."""
+    if result.good:
+        return "[bold green]✓ every accepted run is accounted for[/]", ""
+    what = "something was found" if result.findings else "there was not enough of it"
+    return f"[bold red]✗ {what}[/]", ""

@@ -1,0 +1,74 @@
+"""A short soak on DynamoDB Local: processes killed, messages lost and doubled, and every run accounted for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+from bench.soak.chaos import Rates
+from bench.soak.driver import Pace
+from bench.soak.plan import Plan, Result
+from bench.soak.soak import Soak
+from hosts.engines import EngineMissing
+from hosts.engines.dynamodb_local import ENGINE_VERSION
+from kernel.ports import Guard
+from tests.conftest import NOT_RUN
+from tests.proof import share, tell
+
+pytestmark = pytest.mark.dynamodb_local
+
+BOUNDED = Plan(
+    seconds=60,
+    brief=True,
+    least_runs=30,
+    least_kills=4,
+    least_meddled=3,
+    workers=3,
+    rates=Rates(kill_every=0.6, lost=0.2, doubled=0.25),
+    pace=Pace(per_second=15, open=40),
+)
+"""So much, however long that takes on a machine that is busy with something else as well."""
+FULL = Plan(seconds=90, least_runs=200, least_kills=15, least_meddled=10)
+
+
+def soaked(plan: Plan) -> Result:
+    try:
+        return Soak(plan, lambda _text: None, lambda _soak: None).run()
+    except EngineMissing as error:
+        message = f"{NOT_RUN}: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+
+
+def test_every_accepted_run_is_accounted_for_whatever_is_killed_lost_or_doubled() -> None:
+    result = soaked(share(BOUNDED, FULL))
+
+    figures = result.figures
+    tell(
+        "soak",
+        engine=f"DynamoDB Local {ENGINE_VERSION}: the local host under kill -9",
+        runs=figures.runs,
+        kills=sum(figures.kills.values()),
+        lost=figures.lost,
+        doubled=figures.doubled,
+        stuck=figures.stuck,
+    )
+    assert list(result.findings) == [], result.folder
+    assert result.enough
+    assert figures.completed > 0
+
+
+if share(bounded=False, full=True):  # each takes half a minute, and the audit has tests of its own
+
+    @pytest.mark.parametrize("guard", [Guard.COMMIT_IS_NEXT, Guard.RUN_IS_NEW])
+    def test_without_a_guard_the_soak_finds_something(guard: Guard) -> None:
+        variables = {"WORKFLOWS": "tests.soak.unguarded:registry", "SOAK_WITHOUT": guard.value}
+
+        result = soaked(Plan(seconds=20, patience=15, variables=variables))
+
+        assert {finding.kind for finding in result.findings} & {"doubled", "lost", "broken"}
+        assert result.folder is not None
+        shutil.rmtree(result.folder)  # kept for people, who have nothing to look for here
