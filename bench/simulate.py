@@ -81,16 +81,17 @@ def _replay(seed: int, guard: Break | None) -> int:
 def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
     """Look for a history that breaks an invariant which the guard is there for."""
     with guard.without():
-        verdict = next((found for seed in range(first, first + most) if (found := play(seed)).invariant), None)
+        histories = map(play, range(first, first + most))
+        verdict = next((found for found in histories if found.invariant in guard.invariants), None)
         shrunk = shrink(verdict, play) if verdict and not as_json else None
-    caught = verdict is not None and verdict.invariant in guard.invariants
+    caught = verdict is not None
     figures = {
         "guard": guard.name,
         "caught": caught,
         "histories": most if verdict is None else verdict.seed - first + 1,
         "seed": verdict.seed if verdict else None,
         "invariant": verdict.invariant if verdict else None,
-        "message": verdict.message if verdict else "no invariant broke",
+        "message": verdict.message if verdict else f"none of {', '.join(guard.invariants)} broke",
     }
     if shrunk is not None:
         _show(

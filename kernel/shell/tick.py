@@ -149,7 +149,7 @@ def _tend(env: Environment, session: Session, counts: Counts, until: float, by: 
         else:
             counts.deadlines += 1
         return
-    if state.asleep is not None:
+    if state.asleep is not None and now - env.limits.max_skew < state.asleep:
         _asleep(env, session, state.asleep, counts, by)
         return
     pokes = _needs(env, session, counts, until, by)
