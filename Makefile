@@ -1,8 +1,9 @@
 # Onewrite's commands. `make` alone lists them. Everything is installed inside this folder, from the locks in
 # requirements/, with hashes; `make distclean` removes all of it again.
 #
-#   ARGS="…"            is passed on to what `demo`, `serve` and `test` start
+#   ARGS="…"            is passed on to what `demo`, `serve`, `test`, `proof` and `soak` start
 #   PYTHON=/path/to/it  chooses the interpreter of the virtual environment (3.11 or later)
+#   LOCALSTACK_PYTHON=… the one that LocalStack runs on in tests (3.12 or later)
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,6 +14,8 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 SAM_VENV := .venv-sam
+LOCALSTACK_VENV := .venv-localstack
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)
 WORKERS ?= 2
 # The parameters Runtime and Architecture of template.yaml, with the same defaults: the wheels must fit them.
 LAMBDA_RUNTIME ?= python3.13
@@ -90,6 +93,19 @@ $(SAM_VENV)/.locked: requirements/sam.txt requirements/build.txt | $(VENV)/pyven
 	@$(SAM_VENV)/bin/python $(LOCKED) --no-build-isolation --use-pep517 -r $<
 	@touch $@
 
+# Where this cannot be, the target is just not made: `python -m hosts.engines` says loudly what that leaves untested.
+$(LOCALSTACK_VENV)/.locked: requirements/localstack.txt requirements/build.txt
+	@chosen=; for python in $(LOCALSTACK_PYTHON) python3.13 $(PYENV)/versions/3.13.*/bin/python \
+	  python3.12 $(PYENV)/versions/3.12.*/bin/python python3 $$(uv python find 3.13 2>/dev/null); do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then chosen=$$python; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then exit 0; fi; \
+	$(call say,Installing LocalStack into $(LOCALSTACK_VENV) with $$($$chosen -V) (about a minute)); \
+	$$chosen -m venv --clear $(LOCALSTACK_VENV) && \
+	$(LOCALSTACK_VENV)/bin/python $(LOCKED) -r requirements/build.txt && \
+	$(LOCALSTACK_VENV)/bin/python $(LOCKED) --no-build-isolation --use-pep517 -r $< && \
+	touch $@ || printf '$(RED)✗ LocalStack could not be installed$(OFF)\n' >&2
+
 # --- run --------------------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -103,7 +119,7 @@ serve: $(VENV)/.locked-local $(VENV)/.project ## the API, the queue and the tick
 # --- check ------------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: setup ## all tests, on moto and DynamoDB Local (ARGS="-k name" for some)
+test: setup artefact $(LOCALSTACK_VENV)/.locked ## all tests, on moto, DynamoDB Local and LocalStack (ARGS="-k name" for some)
 	@$(BIN)/python -m hosts.engines
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
@@ -145,6 +161,15 @@ bench: setup artefact ## what a step costs, and how fast the kernel, a cold star
 	@for bench in cost kernel coldstart store; do \
 	  $(call say,bench.$$bench); $(BIN)/python -m bench.$$bench --json; \
 	done
+
+.PHONY: proof
+proof: setup artefact $(LOCALSTACK_VENV)/.locked ## every crash point, guard, trap and engine, 20,000 histories: half an hour
+	@$(BIN)/python -m hosts.engines
+	@$(BIN)/python -m bench.proof $(ARGS)
+
+.PHONY: soak
+soak: setup ## kill processes for five minutes, then account for every run (ARGS="--minutes 1")
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 # --- Lambda -----------------------------------------------------------------------------------------------------------
 
@@ -209,4 +234,4 @@ clean: ## remove what was built and cached (the virtual environments stay)
 
 .PHONY: distclean
 distclean: clean ## clean, and remove the virtual environments
-	@rm -rf $(VENV) $(SAM_VENV)
+	@rm -rf $(VENV) $(SAM_VENV) $(LOCALSTACK_VENV)

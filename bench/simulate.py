@@ -30,7 +30,7 @@ from kernel.testing.simulator.shrink import shrink
 
 AT_ONCE = 100
 """Histories that a process plays before it reports."""
-MEASURED = 0.25
+MEASURED = 0.3
 """Share of the histories in which the kernel's branches are measured, which takes twice as long."""
 WITHIN = 2_000
 """Histories within which the lack of a guard must show."""

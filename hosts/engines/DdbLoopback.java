@@ -1,3 +1,4 @@
+import java.io.File;
 import java.io.IOException;
 import org.eclipse.jetty.server.AbstractNetworkConnector;
 import org.eclipse.jetty.server.Connector;
@@ -9,7 +10,7 @@ import software.amazon.dynamodb.services.local.server.DynamoDBProxyServer;
 /**
  * Starts DynamoDB Local as its own main() does, with three differences: it listens on 127.0.0.1 only (it has no flag for
  * that), on a port that the system chooses and that is printed once requests are served, and it ends when its standard
- * input ends, so that it cannot outlive the process that started it.
+ * input ends, so that it cannot outlive the process that started it. Then it removes what it unpacked for itself.
  */
 public class DdbLoopback {
     public static void main(String[] args) throws Exception {
@@ -39,9 +40,19 @@ public class DdbLoopback {
             } catch (IOException broken) {
                 // as good as the end of it
             }
+            removeScratch();
             Runtime.getRuntime().halt(0);
         }, "parent-watch");
         watch.setDaemon(true);
         watch.start();
+    }
+
+    /** Removes the folder for temporary files if it is one of our own: who made it may be gone. */
+    private static void removeScratch() {
+        File scratch = new File(System.getProperty("java.io.tmpdir"));
+        if (!scratch.getName().startsWith("onewrite-dynamodb-")) return;
+        File[] files = scratch.listFiles();
+        if (files != null) for (File file : files) file.delete();
+        scratch.delete();
     }
 }

@@ -1,33 +1,50 @@
 """`python -m hosts.engines`: have everything in the cache that the tests need, and say loudly what cannot be.
 
-Run by `make test` before pytest, so that the first test does not pay for a download, and so that nobody
-believes that suites ran against DynamoDB Local when they did not. Under CI=true what is missing is a failure.
+Run by `make test` before pytest, so that the first test does not pay for a download, and so that nobody believes that
+suites ran against DynamoDB Local or LocalStack when they did not. Under CI=true what is missing is a failure.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from hosts.engines.dynamodb_local import ENGINE_VERSION, DynamoDbLocal
+from hosts.engines import dynamodb_local
 from hosts.engines.environment import EngineMissing
+from hosts.engines.localstack import engine as localstack
+
+Start = Callable[[], AbstractContextManager[object]]
+
+ENGINES: dict[str, tuple[str, Start]] = {
+    f"DynamoDB Local {dynamodb_local.ENGINE_VERSION}": (
+        "Everything marked dynamodb_local DOES NOT RUN on this machine, cost figures included.",
+        dynamodb_local.DynamoDbLocal.start,
+    ),
+    f"LocalStack {localstack.ENGINE_VERSION}": (
+        "Everything marked localstack DOES NOT RUN on this machine: nobody has deployed template.yaml.",
+        localstack.LocalStack.start,
+    ),
+}
+"""By name: what does not run without it, and how to start it."""
 
 
-def main() -> int:
-    """Start DynamoDB Local once, fetching it where needed; the result is the exit status."""
+def main(engines: dict[str, tuple[str, Start]] = ENGINES) -> int:
+    """Start each engine once, fetching it where needed; the result is the exit status."""
+    missing = [name for name, (without, start) in engines.items() if not _runs(name, without, start)]
+    return 1 if missing and os.environ.get("CI", "").lower() in {"1", "true"} else 0
+
+
+def _runs(name: str, without: str, start: Start) -> bool:
     try:
-        with DynamoDbLocal.start():
-            print(f"DynamoDB Local {ENGINE_VERSION} is ready")
+        with start():
+            print(f"{name} is ready", flush=True)
     except EngineMissing as missing:
         rule = "!" * 100
-        print(
-            f"{rule}\n!! {missing}\n"
-            "!! Everything marked dynamodb_local DOES NOT RUN on this machine, cost figures included.\n"
-            f"{rule}",
-            file=sys.stderr,
-        )
-        return 1 if os.environ.get("CI", "").lower() in {"1", "true"} else 0
-    return 0
+        print(f"{rule}\n!! {missing}\n!! {without}\n{rule}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -71,10 +71,13 @@ class DynamoDbLocal:
         """
         java = _java()
         engine, wrapper = prepare()
+        # It unpacks a library for itself and never removes it; the wrapper removes this folder with what is in it.
+        scratch = tempfile.mkdtemp(prefix="onewrite-dynamodb-")
         process = subprocess.Popen(
             [
                 java,
                 "-Xmx512m",
+                f"-Djava.io.tmpdir={scratch}",
                 f"-Djava.library.path={engine / 'DynamoDBLocal_lib'}",
                 "-cp",
                 os.pathsep.join([str(wrapper), *_jars(engine)]),
@@ -94,6 +97,7 @@ class DynamoDbLocal:
         if port is None:
             process.kill()
             process.wait()
+            shutil.rmtree(scratch, ignore_errors=True)
             raise EngineMissing(
                 f"DynamoDB Local served no requests within {timeout:g} s. Its last words:\n{output.tail()}"
             )

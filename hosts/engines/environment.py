@@ -1,4 +1,4 @@
-"""What both engines share: the error of one that cannot run here, and credentials that open nothing."""
+"""What all engines share: the error of one that cannot run here, and credentials that open nothing."""
 
 from __future__ import annotations
 

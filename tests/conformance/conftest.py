@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hosts.engines import EngineMissing
 from infra.clients import Clients
-from tests.conftest import NOT_RUN
+from tests.conftest import absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +22,7 @@ def dynamodb_local() -> Iterator[Clients]:
     try:
         engine = DynamoDbLocal.start()
     except EngineMissing as error:
-        message = f"{NOT_RUN}: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        absent("DynamoDB Local", error)
     with engine, Clients(endpoint=engine.endpoint_url) as clients:
         yield clients
 

@@ -18,11 +18,10 @@ from kernel.errors import Missing
 from kernel.ports import Poke
 from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract
 from kernel.testing.conformance.examples import fresh_ref, fresh_token, published
+from tests.conformance.queues import drain, new_queue, queue_behind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from mypy_boto3_sqs import SQSClient
 
     from infra.clients import Clients
     from kernel.ports import Blobs, Queue, Sink, Store
@@ -59,11 +58,11 @@ class TestSqsQueueOnMoto(QueueContract):
     @pytest.fixture
     def queue(self, moto: Clients) -> Queue:
         self.sqs = moto.sqs
-        self.url = _new_queue(moto.sqs)
+        self.url = new_queue(moto.sqs)
         return SqsQueue(moto.sqs, self.url)
 
     def receive(self, queue: Queue) -> Sequence[Poke]:
-        return [parse(body) for body in _drain(self.sqs, self.url)]
+        return [parse(body) for body in drain(self.sqs, self.url)]
 
     def wait(self, queue: Queue, seconds: float) -> None:
         time.sleep(seconds)  # the engine's clock is the machine's
@@ -102,15 +101,12 @@ class TestEventBridgeSinkOnMoto(SinkContract):
     def sink(self, moto: Clients) -> Sink:
         """A bus with a rule that sends everything of Onewrite's to a queue."""
         self.sqs, bus = moto.sqs, f"bus-{fresh_token()}"
-        self.url = _new_queue(moto.sqs)
-        target = moto.sqs.get_queue_attributes(QueueUrl=self.url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         moto.events.create_event_bus(Name=bus)
-        moto.events.put_rule(Name=bus, EventBusName=bus, EventPattern='{"source":["onewrite"]}')
-        moto.events.put_targets(Rule=bus, EventBusName=bus, Targets=[{"Id": "queue", "Arn": target}])
+        self.url = queue_behind(moto, bus)
         return EventBridgeSink(lambda: moto.events, bus)
 
     def received(self, sink: Sink, count: int) -> Sequence[tuple[str, bytes]]:
-        events = [json.loads(body) for body in _drain(self.sqs, self.url)]
+        events = [json.loads(body) for body in drain(self.sqs, self.url)]
         return [(event["detail-type"], json.dumps(event["detail"]).encode()) for event in events]
 
     def test_a_bus_that_is_not_there_is_missing(self, moto: Clients) -> None:
@@ -118,17 +114,3 @@ class TestEventBridgeSinkOnMoto(SinkContract):
 
         with pytest.raises(Missing, match=r"'no-such-bus'.*Check EVENT_BUS_NAME"):
             sink.publish([published(fresh_ref(), 1)])
-
-
-def _new_queue(sqs: SQSClient) -> str:
-    return sqs.create_queue(QueueName=f"queue-{fresh_token()}")["QueueUrl"]
-
-
-def _drain(sqs: SQSClient, url: str) -> list[str]:
-    """Bodies of all messages that can be received now."""
-    bodies = []
-    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-        for message in messages:
-            bodies.append(message["Body"])
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return bodies

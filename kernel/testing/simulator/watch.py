@@ -240,15 +240,7 @@ class Watch:
             head.status,
             sorted({state.stages[id_].status.value for id_ in state.active}),
             state.asleep is not None,
-            bool(state.undo),
-            state.generation > 0,
-            "gone"
-            if due is None
-            else "past"
-            if due <= now
-            else "near"
-            if due <= now + self._limits.look_grace
-            else "far",
+            "gone" if due is None else "past" if due <= now else "ahead",
             (head.due_seq > state.seq) - (0 < head.due_seq < state.seq),
             head.published < state.seq,
             self._traffic.about(ref.run),

@@ -1,0 +1,1 @@
+"""template.yaml as it is in the repository, deployed to LocalStack, with functions from the built artefact."""

@@ -1,0 +1,1 @@
+"""The engines that other tests rely on, and the handlers under the real Lambda runtime client."""
