@@ -1,93 +1,180 @@
-"""The invariants of DESIGN, checked on a run that is over: what every harness asks after everything it did."""
+"""The invariants of DESIGN, checked on what a run left in the store: what every harness asks after what it did."""
 
 from __future__ import annotations
 
-from kernel.core import codec
+from collections.abc import Sequence
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from kernel.core.codec import encode_snapshot
+from kernel.core.definition import Definition, Strategy
 from kernel.core.events import (
+    COMPENSATE,
     RUN_LEVEL,
+    AnyEvent,
     Closed,
+    CompensationStarted,
     RunCancelled,
     RunCompleted,
     RunFailed,
     RunReopened,
     StageCompleted,
+    StageFailed,
+    StageSkipped,
     StageStarted,
 )
-from kernel.ports import HEAD, LOG, SNAPSHOT, Commit, Head, RunRef
+from kernel.core.plan import Idle, Over, plan
+from kernel.ports import LOG, Commit, Published, RunRef
 from kernel.shell import read
-from kernel.shell.load import load
+from kernel.shell.environment import Environment
+from kernel.shell.heads import is_final
+from kernel.shell.load import Session, events_of, load
 from kernel.testing.play import Play
 
 
 def check(play: Play, ref: RunRef) -> None:
-    """Every invariant that can be seen on a finished run's items, by name."""
-    play.faults.choose = lambda _call: None  # looking is not part of what is tested
-    items = play.store.range(ref, LOG, SNAPSHOT, limit=1_000_000)
-    head = play.store.get(ref, HEAD)
-    assert isinstance(head, Head), "accepted-is-kept: the run is gone"
-    commits = [item for item in items if isinstance(item, Commit)]
-    numbers = [commit.seq for commit in commits]
-    assert numbers == list(range(1, len(numbers) + 1)), f"one-commit-per-number: {numbers}"
+    """Everything about a run that is over."""
+    check_over(plain(play), ref, play.sink.events)
+
+
+def plain(play: Play) -> Environment:
+    """Its environment, past the faults and the meter: looking is not part of what is tested."""
+    return replace(play.env, store=play.store)
+
+
+def check_kept(env: Environment, ref: RunRef) -> None:
+    """Invariant 2, at any time: a run that somebody has to look at is in the index, near enough."""
+    session = loaded(env, ref)
+    head, now = session.head, env.clock.now()
+    step = plan(session.state, now, env.limits.max_skew)
+    if isinstance(step, Over) and is_final(session):
+        return
+    assert head.due is not None, "no-run-is-forgotten: it is not in the due index"
+    need = max(now, step.until) if isinstance(step, Idle) else now
+    late = head.due - need - env.limits.look_grace
+    assert late <= 0, f"no-run-is-forgotten: {step}, looked at {late} ms too late"
+
+
+def check_over(env: Environment, ref: RunRef, submitted: Sequence[Published]) -> list[AnyEvent]:
+    """Everything about a run that is over.
+
+    Args:
+        env: the environment, past any faults.
+        ref: which run.
+        submitted: what the sink was given, in order.
+
+    Returns:
+        The events of its log.
+    """
+    session = loaded(env, ref)
+    head, state = session.head, session.state
+    commits = commits_of(env, ref)
+    assert [commit.seq for commit in commits] == list(range(1, len(commits) + 1)), "one-commit-per-number: gaps"
     assert len({commit.token for commit in commits}) == len(commits), "one-commit-per-number: a token came twice"
     times = [head.created, *(commit.at for commit in commits)]
     assert times == sorted(times), f"times decrease along the log: {times}"
-
-    session = load(play.store, ref)
-    assert session is not None
-    assert session.state.status.finished, "quiet-at-last: the run is not over"
-    replayed = read.replay(play.env, session)
+    assert state.status.finished, "quiet-at-last: the run is not over"
     # Recorded values are compared by their text: Raw compares by identity.
-    live, again = codec.encode_snapshot(session.state), codec.encode_snapshot(replayed)
-    assert live == again, "replay-equals-live"
+    assert encode_snapshot(state) == encode_snapshot(read.replay(env, session)), "replay-equals-live"
     assert head.due is None, "no-run-is-forgotten: a finished run is still in the due index"
-    assert head.status == session.state.status.value, f"the head says {head.status}"
-    assert head.published == session.state.seq, "published-at-least-once: the cursor is behind"
+    assert head.status == state.status.value, f"the head says {head.status}"
+    assert head.published == state.seq, "published-at-least-once: the cursor is behind"
 
-    _check_events(play, ref, commits)
-    _check_published(play, ref, commits)
-
-
-def _check_events(play: Play, ref: RunRef, commits: list[Commit]) -> None:
-    session = load(play.store, ref)
-    assert session is not None
-    definition = play.env.definitions.find(session.head.workflow, session.head.version, session.head.fingerprint)
+    definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
     assert definition is not None
-    starts: dict[str, int] = {}
-    completed: set[str] = set()
-    over = False
-    for commit in commits:
-        for event in codec.decode_events(commit.v, commit.events, "test"):
-            if isinstance(event, RunReopened):
-                over = False
-                for stage in event.reset:
-                    starts.pop(stage, None)
-                    completed.discard(stage)
-            assert not over or isinstance(event, Closed), f"cancel-wins-whole: {event} after the end"
-            if isinstance(event, StageStarted):
-                starts[event.stage] = starts.get(event.stage, 0) + 1
-                allowed = definition.stages[event.stage].retry.attempts
-                assert starts[event.stage] <= allowed, f"attempts-are-bounded: {event.stage}"
-                needs = [] if ":" in event.stage else definition.program.needs(event.stage)
-                assert completed.issuperset(needs), f"order-holds: {event.stage} before {needs}"
-            if isinstance(event, StageCompleted):
-                assert event.stage not in completed, f"recorded-is-immutable: {event.stage} twice"
-                completed.add(event.stage)
-            over = over or isinstance(event, RunCompleted | RunFailed | RunCancelled)
-    assert over, "quiet-at-last: no end in the log"
+    witness = Witness(definition)
+    log = [(0, 0, session.recent[0][0])]
+    log += [(commit.seq, index, event) for commit in commits for index, event in enumerate(events_of(ref, commit))]
+    for _, _, event in log[1:]:
+        witness.see(event)
+    assert witness.over, "quiet-at-last: no end in the log"
+
+    every = env.limits.publish == "all"
+    wanted = [(seq, index) for seq, index, event in log if every or isinstance(event, RUN_LEVEL)]
+    seen = dict.fromkeys(tuple(map(int, event.id.split("#")[1:])) for event in submitted if event.run == ref.run)
+    assert list(seen) == wanted, f"published-at-least-once, in order of first submission: {list(seen)} not {wanted}"
+    return [event for _, _, event in log]
 
 
-def _check_published(play: Play, ref: RunRef, commits: list[Commit]) -> None:
-    due = [(0, 0)] + [
-        (commit.seq, index)
-        for commit in commits
-        for index, event in enumerate(codec.decode_events(commit.v, commit.events, "test"))
-        if isinstance(event, RUN_LEVEL)
-    ]
-    seen: list[tuple[int, int]] = []
-    for event in play.sink.events:
-        if event.run == ref.run:
-            _, seq, index = event.id.split("#")
-            place = (int(seq), int(index))
-            if place not in seen:
-                seen.append(place)
-    assert seen == due, f"published-at-least-once, in order of first submission: {seen} instead of {due}"
+def loaded(env: Environment, ref: RunRef) -> Session:
+    """The run as it is stored."""
+    session = load(env.store, ref)
+    assert session is not None, "accepted-is-kept: the run is gone"
+    return session
+
+
+def commits_of(env: Environment, ref: RunRef) -> list[Commit]:
+    """Its commits, without that of its creation."""
+    return [item for item in env.store.range(ref, LOG, LOG + "~", limit=1_000_000) if isinstance(item, Commit)]
+
+
+class Witness:
+    """Reads a log, and says which invariant it breaks."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.starts: dict[str, int] = {}
+        self.attempt: dict[str, int] = {}
+        self.outcome: dict[str, str] = {}
+        self.done: list[str] = []
+        self.undo: tuple[str, ...] | None = None
+        self.undone: list[str] = []
+        self.over = False
+
+    def see(self, event: AnyEvent) -> None:
+        """One event after the other."""
+        assert not self.over or isinstance(event, RunReopened | Closed), f"cancel-wins-whole: {event} after the end"
+        match event:
+            case RunReopened(reset=reset):
+                self.over, self.undo, self.undone = False, None, []
+                for stage in reset:
+                    self.starts.pop(stage, None)
+                    self.outcome.pop(stage, None)
+                self.done = [stage for stage in self.done if stage not in reset]
+            case StageStarted(stage=stage, attempt=attempt):
+                self._started(stage)
+                self.attempt[stage] = attempt
+            case StageCompleted(stage=stage, output=output):
+                self._ended(stage, "completed")
+                said = "" if output.json is UNSET else bytes(output.json).decode()
+                # Bodies may say which attempt theirs is.
+                assert "attempt" not in said or said.endswith(f'attempt {self.attempt[stage]}"}}'), (
+                    f"stale-cannot-commit: {stage} completed by another attempt: {said}"
+                )
+            case StageSkipped(stage=stage):
+                self._ended(stage, "skipped")
+            case StageFailed(stage=stage, retry_at=None):
+                self._ended(stage, "failed")
+            case CompensationStarted(stages=stages):
+                expected = [each for each in reversed(self.done) if self.definition.stages[each].compensated]
+                assert list(stages) == expected, f"compensation in reverse order: {stages}, not {expected}"
+                self.undo = stages
+            case RunCompleted() | RunFailed() | RunCancelled():
+                self.over = True
+            case _:
+                pass
+
+    def _started(self, stage: str) -> None:
+        spec = self.definition.stages[stage]
+        self.starts[stage] = self.starts.get(stage, 0) + 1
+        allowed = 1 if spec.at_most_once else spec.retry.attempts
+        assert self.starts[stage] <= allowed, f"attempts-are-bounded: {stage}"
+        assert stage not in self.outcome, f"recorded-is-immutable: {stage} starts again"
+        if stage.startswith(COMPENSATE):
+            assert self.undo is not None, f"{stage} without a compensation"
+            assert stage == COMPENSATE + self.undo[len(self.undone)], f"compensation in order: {stage}"
+            return
+        assert self.undo is None, f"cancel-wins-whole: {stage} starts while the run is undone"
+        for needed in self.definition.program.needs(stage):
+            proceeds = self.definition.stages[needed].on_failure is Strategy.PROCEED
+            passed = {"completed", "skipped", *(["failed"] if proceeds else [])}
+            assert self.outcome.get(needed) in passed, f"order-holds: {stage} before {needed}"
+
+    def _ended(self, stage: str, how: str) -> None:
+        assert stage not in self.outcome, f"recorded-is-immutable: {stage} ends twice"
+        self.outcome[stage] = how
+        if stage.startswith(COMPENSATE):
+            self.undone.append(stage)
+        elif how == "completed":
+            self.done.append(stage)

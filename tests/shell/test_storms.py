@@ -8,141 +8,19 @@ from contextlib import suppress
 from random import Random
 
 import pytest
-from msgspec import UNSET
 
-from kernel.core.codec import encode_snapshot
-from kernel.core.definition import Definition, Strategy
-from kernel.core.events import (
-    COMPENSATE,
-    AnyEvent,
-    Closed,
-    CompensationStarted,
-    RunCancelled,
-    RunCompleted,
-    RunFailed,
-    RunReopened,
-    StageCompleted,
-    StageFailed,
-    StageSkipped,
-    StageStarted,
-)
-from kernel.core.plan import Idle, Over, plan
 from kernel.errors import Refused, Unavailable
 from kernel.ports import RunRef
-from kernel.shell import read
 from kernel.shell.environment import Limits
-from kernel.shell.load import events_of
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
-from tests.shell.script import Note, commits_of, head_of, session_of
+from tests.shell import invariants
+from tests.shell.script import Note
 from tests.shell.storms import random_flow
 from tests.shell.test_chaos import storm
 
 HISTORIES = 60
 """Per test; each takes some milliseconds."""
-
-
-class Witness:
-    """Reads a log, and says which invariant it breaks."""
-
-    def __init__(self, definition: Definition) -> None:
-        self.definition = definition
-        self.starts: dict[str, int] = {}
-        self.attempt: dict[str, int] = {}
-        self.outcome: dict[str, str] = {}
-        self.done: list[str] = []
-        self.undo: tuple[str, ...] | None = None
-        self.undone: list[str] = []
-        self.over = False
-
-    def see(self, event: AnyEvent) -> None:
-        """One event after the other."""
-        assert not self.over or isinstance(event, RunReopened | Closed), f"cancel-wins-whole: {event} after the end"
-        match event:
-            case RunReopened(reset=reset):
-                self.over, self.undo, self.undone = False, None, []
-                for stage in reset:
-                    self.starts.pop(stage, None)
-                    self.outcome.pop(stage, None)
-                self.done = [stage for stage in self.done if stage not in reset]
-            case StageStarted(stage=stage, attempt=attempt):
-                self._started(stage)
-                self.attempt[stage] = attempt
-            case StageCompleted(stage=stage, output=output):
-                self._ended(stage, "completed")
-                said = "" if output.json is UNSET else bytes(output.json).decode()
-                assert "attempt" not in said or said.endswith(f'attempt {self.attempt[stage]}"}}'), (
-                    "stale-cannot-commit"
-                )
-            case StageSkipped(stage=stage):
-                self._ended(stage, "skipped")
-            case StageFailed(stage=stage, retry_at=None):
-                self._ended(stage, "failed")
-            case CompensationStarted(stages=stages):
-                expected = [each for each in reversed(self.done) if self.definition.stages[each].compensated]
-                assert list(stages) == expected, f"compensation in reverse order: {stages}, not {expected}"
-                self.undo = stages
-            case RunCompleted() | RunFailed() | RunCancelled():
-                self.over = True
-            case _:
-                pass
-
-    def _started(self, stage: str) -> None:
-        spec = self.definition.stages[stage]
-        self.starts[stage] = self.starts.get(stage, 0) + 1
-        allowed = 1 if spec.at_most_once else spec.retry.attempts
-        assert self.starts[stage] <= allowed, f"attempts-are-bounded: {stage}"
-        assert stage not in self.outcome, f"recorded-is-immutable: {stage} starts again"
-        if stage.startswith(COMPENSATE):
-            assert self.undo is not None, f"{stage} without a compensation"
-            assert stage == COMPENSATE + self.undo[len(self.undone)], f"compensation in order: {stage}"
-            return
-        assert self.undo is None, f"cancel-wins-whole: {stage} starts while the run is undone"
-        for needed in self.definition.program.needs(stage):
-            proceeds = self.definition.stages[needed].on_failure is Strategy.PROCEED
-            passed = {"completed", "skipped", *(["failed"] if proceeds else [])}
-            assert self.outcome.get(needed) in passed, f"order-holds: {stage} before {needed}"
-
-    def _ended(self, stage: str, how: str) -> None:
-        assert stage not in self.outcome, f"recorded-is-immutable: {stage} ends twice"
-        self.outcome[stage] = how
-        if stage.startswith(COMPENSATE):
-            self.undone.append(stage)
-        elif how == "completed":
-            self.done.append(stage)
-
-
-def check_kept(play: Play, ref: RunRef) -> None:
-    """Invariant 2, at any time: whoever needs somebody is in the index, near enough."""
-    session, head = session_of(play, ref), head_of(play, ref)
-    now, limits = play.clock.now(), play.env.limits
-    step = plan(session.state, now, limits.max_skew)
-    if isinstance(step, Over):
-        return
-    assert head.due is not None, "no-run-is-forgotten"
-    need = max(now, step.until) if isinstance(step, Idle) else now
-    assert head.due <= need + limits.look_grace, f"no-run-is-forgotten: {step}, looked at {head.due - need} ms too late"
-
-
-def check_over(play: Play, ref: RunRef) -> None:
-    """Everything about a run that is over."""
-    session, head = session_of(play, ref), head_of(play, ref)
-    commits = commits_of(play, ref)
-    assert [commit.seq for commit in commits] == list(range(1, len(commits) + 1)), "one-commit-per-number"
-    times = [head.created, *(commit.at for commit in commits)]
-    assert times == sorted(times), "times decrease along the log"
-    assert encode_snapshot(session.state) == encode_snapshot(read.replay(play.env, session)), "replay-equals-live"
-    assert (head.status, head.due) == (session.state.status.value, None), "quiet-at-last"
-    definition = play.env.definitions.find(head.workflow, head.version, head.fingerprint)
-    assert definition is not None
-    witness = Witness(definition)
-    for commit in commits:
-        for event in events_of(ref, commit):
-            witness.see(event)
-    assert witness.over
-    wanted = [(0, 0)] + [(commit.seq, index) for commit in commits for index, _ in enumerate(events_of(ref, commit))]
-    seen = dict.fromkeys(tuple(map(int, event.id.split("#")[1:])) for event in play.sink.events)
-    assert list(seen) == wanted, "published-at-least-once, in order of first submission"
 
 
 def disturb(play: Play, ref: RunRef, random: Random) -> None:
@@ -214,10 +92,9 @@ def history(seed: int) -> None:
     for _ in range(random.randrange(80)):
         with suppress(Crash, Unavailable, Refused):
             disturb(play, ref, random)
-        check_kept(play, ref)
+        invariants.check_kept(invariants.plain(play), ref)
     play.play([ref], days=20)
-    play.faults.choose = lambda _call: None
-    check_over(play, ref)
+    invariants.check(play, ref)
 
 
 @pytest.mark.parametrize("block", range(5))

@@ -1,0 +1,151 @@
+"""A client of the intake that means what it asks: it asks again until it is answered, and holds us to the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from kernel.errors import InfrastructureError
+from kernel.ports import RunRef
+from kernel.testing.faults import Crash
+from tests.crashes.deployment import TENANT, Deployment
+from tests.crashes.fate import watching
+from tests.handlers.aws import Client as Http
+from tests.handlers.aws import Context, Json, Query, Reply, bus_event, http_event
+
+T = TypeVar("T")
+
+TRIES = 8
+PAUSE = 5
+"""Seconds between two tries, as the answer's Retry-After says."""
+
+
+class Client:
+    """Asks for things, and remembers what it was promised.
+
+    Attributes:
+        promised: the status in which a run must end, by run, after what was accepted.
+        reopened: runs that were to go on.
+    """
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._http = Http(self._sent, http_event)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a history."""
+        self._runs: dict[str, str] = {}
+        self.promised: dict[str, str] = {}
+        self.reopened: set[str] = set()
+
+    # --- asking until there is an answer ------------------------------------------------------------------------------
+
+    def _sent(self, event: Any, context: Any) -> Json:
+        return self._deployment.intake(event, context)
+
+    def _answered(self, once: Callable[[], T | None]) -> tuple[T, bool]:
+        """The answer, and whether it was doubtful before what had become of it."""
+        with watching():
+            for number in range(TRIES):
+                answer = once()
+                if answer is not None:
+                    return answer, number > 0
+                self._deployment.go(PAUSE)
+            raise AssertionError(f"no answer after {TRIES} tries")
+
+    def http(self, method: str, path: str, body: object = None, query: Query = (), key: str = "") -> tuple[Reply, bool]:
+        """Send a request to API Gateway until it is answered by other than that the service is unavailable."""
+        headers = {"Idempotency-Key": key} if key else {}
+
+        def once() -> Reply | None:
+            try:
+                reply = self._http.request(method, path, body=body, query=query, headers=headers)
+            except Crash:
+                return None
+            assert reply.status < 500 or reply.status == 503, f"server error: {reply.text}"
+            return None if reply.status == 503 else reply
+
+        return self._answered(once)
+
+    def invoke(self, event: Json) -> tuple[Json, bool]:
+        """Invoke the intake, directly or as EventBridge does, until it does not fail."""
+
+        def once() -> Json | None:
+            try:
+                return self._sent(event, Context(30))
+            except (Crash, InfrastructureError):
+                return None
+
+        return self._answered(once)
+
+    # --- what is asked for --------------------------------------------------------------------------------------------
+
+    def start(self, workflow: str, text: str = "", key: str = "k-1") -> str:
+        """Start a run over HTTP."""
+        path = f"/workflows/{workflow}/runs"
+        reply, _ = self.http("POST", path, {"input": {"text": text}}, key=key)
+        with watching():
+            assert reply.status in (200, 201), reply.text
+            assert reply.status == 200 or key not in self._runs, f"accepted-is-kept: {key} started another run"
+            return self._known(key, reply.json)
+
+    def start_directly(self, workflow: str, key: str = "k-1") -> str:
+        """Start a run by direct invocation."""
+        answer, _ = self.invoke({"start": {"workflow": workflow, "input": {"text": ""}, "key": key}})
+        return self._known(key, answer)
+
+    def start_by_event(self, workflow: str, id_: str = "e-1") -> str:
+        """Start a run by an event of EventBridge."""
+        answer, _ = self.invoke(bus_event({"workflow": workflow, "input": {"text": ""}}, id=id_))
+        return self._known(id_, answer)
+
+    def _known(self, key: str, answer: Any) -> str:
+        with watching():
+            assert "run" in answer, answer
+            run: str = answer["run"]
+            assert self._runs.setdefault(key, run) == run, f"accepted-is-kept: {key} gave two runs"
+        self._deployment.refs.add(RunRef(TENANT, run))
+        return run
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """Read something."""
+        reply, _ = self.http("GET", path, query=[(name, str(value)) for name, value in query.items()])
+        with watching():
+            assert reply.status == 200, reply.text
+        return reply.json
+
+    def cancel(self, run: str) -> None:
+        """Cancel a run."""
+        reply, again = self.http("POST", f"/runs/{run}/cancel", {"reason": "enough"})
+        with watching():
+            # Asked again, it may be cancelled already.
+            assert reply.status == 202 or (again and reply.status == 409), reply.text
+        self.promised[run] = "cancelled"
+
+    def retry(self, run: str) -> None:
+        """Retry a failed run."""
+        self._reopen(run, f"/runs/{run}/retry", None)
+
+    def rerun(self, run: str, stage: str) -> None:
+        """Run a finished run again from a stage."""
+        self._reopen(run, f"/runs/{run}/rerun", {"stage": stage})
+
+    def _reopen(self, run: str, path: str, body: object) -> None:
+        reply, again = self.http("POST", path, body)
+        with watching():
+            # Asked again, it may be running already.
+            assert reply.status == 202 or (again and reply.status == 409), reply.text
+        self.reopened.add(run)
+
+    def replay_dead_letters(self, run: str) -> None:
+        """Publish what could not be published."""
+        reply, _ = self.http("POST", f"/runs/{run}/dead-letters/replay")
+        with watching():
+            assert (reply.status, reply.json["clean"]) == (200, True), reply.text
+
+    def ask_once(self, event: Json) -> None:
+        """Invoke the intake directly, and give up if there is no answer."""
+        with suppress(Crash, InfrastructureError):
+            self._sent(event, Context(30))

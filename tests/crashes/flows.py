@@ -1,0 +1,89 @@
+"""Workflows whose stages do what a scenario says, and that have attempts enough to outlive two deaths."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from onewrite import Context, PermanentError, Retry
+from tests.shell.script import Act, Flow, Note, Script, fork, line, on_condition, throws
+
+SECONDS, MINUTES, HOURS = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours"))
+
+script = Script()
+"""What stages did, in order: ``charge``, ``compensate:charge``, ``check:render``."""
+
+acts: dict[str, Act] = {}
+"""What stages do besides giving a note, by the same names; set anew by each history."""
+
+
+def forget() -> None:
+    """Nothing was done, and stages do nothing but give a note."""
+    script.calls.clear()
+    script.seen.clear()
+    acts.clear()
+
+
+def refuses() -> Act:
+    """Fail for good."""
+    return throws(PermanentError("no"))
+
+
+def _act(ctx: Context) -> Any:
+    return _done(ctx, ctx.stage)
+
+
+def _check(ctx: Context) -> Any:
+    return _done(ctx, f"check:{ctx.stage}")
+
+
+def _done(ctx: Context, name: str) -> Any:
+    """What was to be done; a note says whose it is, so that nobody's result is recorded as another attempt's."""
+    act = acts.get(name)
+    result = act(ctx) if act else None
+    return Note(text=f"{ctx.stage} by attempt {ctx.attempt}") if result is None else result
+
+
+FIVE = Retry(5, first=SECONDS, factor=1, jitter=0)
+"""Two deaths, two errors of its own, and one attempt that goes well."""
+
+
+def step(id_: str, **options: Any) -> Any:
+    """A stage that follows one."""
+    return script.stage(id_, _act, **{"retry": FIVE, **options})
+
+
+def undoable(id_: str, **options: Any) -> Any:
+    """One with a compensation."""
+    return step(id_, compensate=script.undo(_act), **options)
+
+
+def join(id_: str) -> Any:
+    """A stage that follows two."""
+    return script.join(id_, _act, retry=FIVE)
+
+
+def job(id_: str, every: timedelta, limit: timedelta) -> Any:
+    """A stage that suspends itself."""
+    return script.job(id_, _check, every=every, limit=limit, retry=FIVE)
+
+
+a, b, c = step("a"), step("b"), step("c")
+
+CHAIN = line(a, b, c, id="chain")
+LOOSE = line(a, b, c, id="loose", chain=False)
+LONG = line(*(step(f"s{number:02}") for number in range(20)), id="long")
+BRANCHES = fork(a, b, c, id="branches").then(join("d"))
+_skips: Any = line(step("a", on_failure="proceed"), id="conditions")
+CONDITIONS: Flow = _skips.then(script.after_failure("b", _act, retry=FIVE))
+CONDITIONS = on_condition(CONDITIONS, lambda _note: False, c)
+DELAYS = line(a, step("b", retry=Retry(5, first=20 * MINUTES, cap=20 * MINUTES, factor=1, jitter=0)), id="delays")
+POLLS = line(job("a", MINUTES, HOURS), b, id="polls")
+NAPS = line(job("a", 20 * MINUTES, 6 * HOURS), b, id="naps")
+DREAMS = line(job("a", 40 * MINUTES, 6 * HOURS), id="dreams")
+GIVES_UP = line(job("a", 20 * MINUTES, 30 * MINUTES), b, id="gives-up")
+ENDS = line(job("a", HOURS, 6 * HOURS), id="ends", deadline=30 * MINUTES)
+UNDONE = line(undoable("a"), undoable("b"), c, id="undone")
+UNDONE_ON_CANCEL = line(undoable("a"), b, c, id="undone-on-cancel", on_cancel="compensate")
+TWICE = line(a, step("b", retry=Retry(2, first=SECONDS)), id="twice")
+ONCE = line(a, script.stage("b", _act, at_most_once=True), id="once")
