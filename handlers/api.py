@@ -20,6 +20,7 @@ from handlers.operations import Operations
 from handlers.problems import MEDIA_TYPE, Failure, headers_of, problem_of
 from handlers.requests import (
     LAST,
+    Key,
     Moment,
     Names,
     ReasonBody,
@@ -109,11 +110,9 @@ class Api:
         workflow: Annotated[str, params.Path(description="Id of the workflow.")],
         body: Annotated[StartBody, params.Body()],
         idempotency_key: Annotated[
-            str | None,
+            Key | None,
             params.Header(
                 alias=KEY_HEADER,
-                min_length=1,
-                max_length=256,
                 description="The same key and input give the same run, however often they are sent.",
             ),
         ] = None,

@@ -11,7 +11,9 @@ from handlers.operations import Operations
 from handlers.problems import Failure, plain, problem_of
 from handlers.requests import (
     LAST,
+    WHOLE,
     Body,
+    Key,
     Moment,
     Name,
     Names,
@@ -29,14 +31,14 @@ from kernel.errors import InfrastructureError, Refused
 START = "onewrite.start"
 """The detail type of events that start a run."""
 
-Limit = Annotated[int, Field(ge=1, le=200)]
+Limit = Annotated[int, Field(ge=1, le=200), WHOLE]
 
 
 class Start(StartBody):
     """Start a run."""
 
     workflow: Name
-    key: Name | None = None
+    key: Key | None = None
 
 
 class OfRun(Body):
@@ -48,7 +50,7 @@ class OfRun(Body):
 class Show(OfRun):
     """Show a run."""
 
-    seq: Annotated[int, Field(ge=0, le=LAST)] | None = None
+    seq: Annotated[int, Field(ge=0, le=LAST), WHOLE] | None = None
     at: Moment | None = None
     wait: Annotated[float, Field(ge=0)] = 0
 
@@ -56,7 +58,7 @@ class Show(OfRun):
 class Page(OfRun):
     """Show a page of a run's log."""
 
-    after: Annotated[int, Field(ge=-1, le=LAST)] = -1
+    after: Annotated[int, Field(ge=-1, le=LAST), WHOLE] = -1
     limit: Limit = 100
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from handlers.api import Api, Request, failed
+from handlers.problems import Failure
 from handlers.requests import plain_text
 
 if TYPE_CHECKING:
@@ -18,8 +21,66 @@ if TYPE_CHECKING:
     from handlers.operations import Operations
     from infra.settings import Settings
 
+E = TypeVar("E")
+
 ROOM = 100_000
 """Bytes that a body may have besides its largest value."""
+
+
+Texts = dict[str, str] | None
+"""Headers, or parameters: a text by name."""
+Lists = dict[str, list[str]] | None
+"""The same where a name may come more than once."""
+
+
+class _Event(Struct, rename="camel"):
+    """What is read of events of both formats."""
+
+    headers: Texts = None
+    query_string_parameters: Texts = None
+    path_parameters: Texts = None
+    body: str | None = None
+    is_base64_encoded: bool | None = None
+
+
+class _About(Struct, rename="camel"):
+    """What is read of the request context of both formats."""
+
+    stage: str | None = None
+    request_id: str | None = None
+
+
+class _Line(Struct):
+    """What is read of the request line in format 2.0."""
+
+    method: str
+
+
+class _About2(_About, kw_only=True):
+    http: _Line
+
+
+class _Event2(_Event, kw_only=True, rename="camel"):
+    """What is read of format 2.0."""
+
+    raw_path: str
+    raw_query_string: str | None = None
+    request_context: _About2
+    cookies: list[str] | None = None
+
+
+class _About1(_About):
+    path: str | None = None
+
+
+class _Event1(_Event, kw_only=True, rename="camel"):
+    """What is read of format 1.0."""
+
+    path: str
+    http_method: str
+    request_context: _About1
+    multi_value_headers: Lists = None
+    multi_value_query_string_parameters: Lists = None
 
 
 def is_http(event: Mapping[str, Any]) -> bool:
@@ -69,20 +130,43 @@ class Gateway:
 
 
 def _request(event: dict[str, Any], left: float, *, rest: bool) -> Request:
-    about = event["requestContext"]
-    method = event["httpMethod"] if rest else about["http"]["method"]
-    stage = str(about.get("stage") or "$default")
+    """What the event says of the request.
+
+    Raises:
+        Failure: 400: it is not as API Gateway sends it.
+    """
+    known: _Event1 | _Event2 = _read(event, _Event1) if rest else _read(event, _Event2)
+    about = known.request_context
+    stage = about.stage or "$default"
     prefix = "" if stage == "$default" else f"/{stage}"
-    whole = str(about.get("path") or event["path"]) if rest else str(event["rawPath"])
-    path = str(event["path"]) if rest else whole.removeprefix(prefix)
+    if isinstance(known, _Event1):
+        method, whole, path = known.http_method, known.request_context.path or known.path, known.path
+    else:
+        method, whole = known.request_context.http.method, known.raw_path
+        path = whole.removeprefix(prefix)
+        # What API Gateway always sends, and Powertools counts on.
+        event = event | {
+            "rawQueryString": known.raw_query_string or "",
+            "requestContext": event["requestContext"] | {"stage": stage},
+        }
     # Behind a custom domain, paths begin with its mapping. Where one greedy route catches all, what it caught
     # is free of that.
-    caught = "/" + str((event.get("pathParameters") or {}).get("proxy", ""))
+    caught = "/" + (known.path_parameters or {}).get("proxy", "")
     if caught != "/" and whole.endswith(caught):
         path = caught
     base = whole.removesuffix(path) if whole.endswith(path) else ""
     plain = {**event, "path": path} if rest else {**event, "rawPath": prefix + path}
-    return Request(plain, str(method).upper(), base, path, str(about.get("requestId") or ""), left)
+    return Request(plain, method.upper(), base, path, about.request_id or "", left)
+
+
+def _read(event: Mapping[str, Any], form: type[E]) -> E:
+    try:
+        return msgspec.convert(event, form)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        # Somebody made it by hand, or something stands between us and API Gateway.
+        what, _, where = str(error).partition(" - at `$.")
+        problem = (where.rstrip("`") or "event", what)
+        raise Failure(400, f"This is no event of API Gateway ({': '.join(problem)}).", (problem,)) from error
 
 
 def _with_body(request: Request, text: str) -> Request:

@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger
 
 from handlers.runtime import LambdaContext
 from infra import compose
-from infra.sqs import parse
+from infra.sqs import messages, parse
 from kernel.errors import OnewriteError
 from kernel.shell.attend import attend
 from kernel.shell.environment import Environment
@@ -24,24 +24,22 @@ MARGIN = 2.0
 """Seconds before the end of the invocation by which everything must be done."""
 
 
-Event = dict[str, Any]
-Handler = Callable[[Event, LambdaContext], dict[str, Any]]
+Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
 def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
     """The handler over an environment."""
     log = logger or Logger(child=False)
 
-    def handle(event: Event, context: LambdaContext) -> dict[str, Any]:
-        records = event.get("Records", [])
+    def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        batch = messages(event)
         until = env.clock.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN
         failed: list[str] = []
-        for index, record in enumerate(records):
-            message = str(record.get("messageId", ""))
+        for index, (message, body) in enumerate(batch):
             now = env.clock.monotonic()
-            share = now + (until - now) / (len(records) - index)
+            share = now + (until - now) / (len(batch) - index)
             try:
-                attend(env, parse(record["body"]), until, share=share)
+                attend(env, parse(body), until, share=share)
             except OnewriteError as error:
                 log.warning("message returned to the queue", extra={"message_id": message, "error": str(error)})
                 failed.append(message)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from handlers.answers import StartedRun
+from handlers.answers import LogPage, RunList, StartedRun, StepPage
 from handlers.problems import MEDIA_TYPE, Problem
 from handlers.routes import ROUTES, Route
 
@@ -27,7 +27,7 @@ _ABOUT = (
     "Starts, shows and steers durable workflow runs. Failures are problem details (RFC 9457). The tenant "
     "comes from the authoriser's claims; another tenant's run is not found. Times are in milliseconds."
 )
-_LOCATION = {"description": "Path of the run.", "schema": {"type": "string"}}
+_LOCATION: dict[str, Any] = {"description": "Path of the run.", "required": True, "schema": {"type": "string"}}
 _RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "string"}}
 
 
@@ -71,7 +71,9 @@ def _responses(route: Route, references: dict[type, dict[str, Any]]) -> dict[str
     for status, type_ in route.answers.items():
         schema = references[type_] if type_ else {"type": "object"}
         headers = {"Location": _LOCATION} if type_ is StartedRun else {}
-        responses[str(status)] = _response(status, "application/json", schema, headers)
+        response = responses[str(status)] = _response(status, "application/json", schema, headers)
+        if links := _links(route, type_):
+            response["links"] = links
     for status in route.problems:
         headers = {"Retry-After": _RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         responses[str(status)] = _response(status, MEDIA_TYPE, references[Problem], headers)
@@ -84,6 +86,22 @@ def _response(status: int, media_type: str, schema: dict[str, Any], headers: dic
         "content": {media_type: {"schema": schema}},
         "headers": headers,
     }
+
+
+def _links(route: Route, type_: type | None) -> dict[str, Any]:
+    """Where an answer leads: a started run to what can be asked of it, a page to the next one."""
+    if type_ is StartedRun:
+        operations = [each.name for each in ROUTES if "<run>" in each.rule]
+        return {name: _link(name, run="$response.body#/run") for name in operations}
+    if type_ is RunList:
+        return {"next": _link(route.name, cursor="$response.body#/cursor")}
+    if type_ in (LogPage, StepPage):
+        return {"next": _link(route.name, run="$request.path.run", after="$response.body#/after")}
+    return {}
+
+
+def _link(operation: str, **parameters: str) -> dict[str, Any]:
+    return {"operationId": operation, "parameters": parameters}
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:

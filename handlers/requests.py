@@ -6,16 +6,16 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from handlers.problems import Failure, Problems
 from kernel.errors import InvalidInput
-from kernel.limits import is_run_id
+from kernel.limits import check_key, is_run_id
 
 # --- bodies -------------------------------------------------------------------------------------------------
 
@@ -24,6 +24,31 @@ _TEXT = r"^[^\x00]*$"
 
 Reason = Annotated[str, Field(max_length=500, pattern=_TEXT, description="Why, for the run's log.")]
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_TEXT)]
+
+
+def _key(given: str) -> str:
+    try:
+        return check_key("key", given)
+    except InvalidInput:
+        message = "give 1 to 256 printable characters"
+        raise ValueError(message) from None
+
+
+Key = Annotated[
+    str,
+    AfterValidator(_key),
+    # Of the characters that a header can hold, these cannot be printed.
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\x00-\x1f\x7f-\xa0\xad]*$"}),
+]
+"""What a caller tells a repeated request by."""
+
+
+def _whole(given: object) -> object:
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+WHOLE = BeforeValidator(_whole)
+"""Goes with a whole number, however it is written: JSON has one kind of number, in which 1.0 is 1."""
 
 
 class Body(BaseModel):
@@ -39,7 +64,9 @@ class StartBody(Body):
     input: Any = Field(description="The run's input; `GET /workflows` has its JSON Schema.")
     config: dict[str, dict[str, Any]] | None = Field(None, description="Configuration, by id of the stage.")
     preset: Name | None = Field(None, description="Name of a configuration that the workflow declares.")
-    version: int | None = Field(None, ge=1, description="Of the workflow; the latest if absent.")
+    version: Annotated[int, Field(ge=1), WHOLE] | None = Field(
+        None, description="Of the workflow; the latest if absent."
+    )
 
 
 class ReasonBody(Body):
@@ -156,14 +183,15 @@ def milliseconds(given: object) -> int:
     Raises:
         ValueError: it is neither.
     """
-    text = str(given)
+    # What is longer than any time is not looked at: it may have megabytes.
+    text = str(given) if isinstance(given, str | int) and not _is_long(given) else ""
     if re.fullmatch(r"[0-9]{1,13}", text, re.ASCII):
         return int(text)
     try:
-        # A plus sign that was not escaped in a query has become a space.
-        at = datetime.fromisoformat(re.sub(r"(T.*) (\d\d)", r"\1+\2", text))
+        # A plus sign that was not escaped in a query has become a space. RFC 3339 allows small letters.
+        at = datetime.fromisoformat(re.sub(r"(T.*) (\d\d)", r"\1+\2", text.upper()))
         since = at if at.tzinfo else at.replace(tzinfo=UTC)
-        found = int(since.timestamp() * 1000)
+        found = (since - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         found = -1
     if not 0 <= found <= LAST or len(text) < len("2026-01-01"):
@@ -172,6 +200,13 @@ def milliseconds(given: object) -> int:
     return found
 
 
+def _is_long(given: str | int) -> bool:
+    return len(given) > _LONGEST if isinstance(given, str) else abs(given) > LAST
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LONGEST = len("2026-01-31T12:00:00.123456789123456789+00:00")
+
 Moment = Annotated[
     int,
     BeforeValidator(milliseconds),
@@ -179,7 +214,12 @@ Moment = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": LAST},
-                {"type": "string", "format": "date-time"},
+                # Of the years 1971 to 2285, whatever the offset: the first and the last year are not whole.
+                {
+                    "type": "string",
+                    "format": "date-time",
+                    "pattern": r"^(197[1-9]|19[89][0-9]|2[01][0-9]{2}|22[0-7][0-9]|228[0-5])-",
+                },
             ]
         }
     ),
@@ -189,15 +229,15 @@ Moment = Annotated[
 Status = Literal["open", "parked", "completed", "failed", "cancelled"]
 
 
-def _split(given: object) -> list[str]:
+def _split(given: object) -> list[object]:
     parts = given if isinstance(given, list) else [given]
-    return [each for part in parts for each in str(part).split(",")]
+    return [each for part in parts for each in (part.split(",") if isinstance(part, str) else [part])]
 
 
-Statuses = Annotated[list[Status], BeforeValidator(_split)]
+Statuses = Annotated[list[Status], Field(max_length=50), BeforeValidator(_split)]
 """Repeated, or separated by commas."""
-Names = Annotated[list[Name], BeforeValidator(_split)]
-"""Repeated, or separated by commas."""
+Names = Annotated[list[Name], Field(max_length=50), BeforeValidator(_split)]
+"""Repeated, or separated by commas. Bounded, because each name costs a list some queries."""
 
 
 # --- cursors ------------------------------------------------------------------------------------------------

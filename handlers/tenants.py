@@ -40,7 +40,7 @@ def caller_of(event: Mapping[str, object], claim: str, default: str | None) -> C
     """
     claims = _claims(event)
     subject = next((claims[name] for name in ("sub", "principalId") if isinstance(claims.get(name), str)), "")
-    return Caller(_tenant(claims.get(claim), default), signature("api", str(subject) or "anonymous"))
+    return Caller(_tenant(claims.get(claim, _ABSENT), default), signature("api", str(subject) or "anonymous"))
 
 
 def caller_without_claims(by: str, default: str | None) -> Caller:
@@ -49,7 +49,7 @@ def caller_without_claims(by: str, default: str | None) -> Caller:
     Raises:
         Failure: 401: the deployment has no default tenant.
     """
-    return Caller(_tenant(None, default), by)
+    return Caller(_tenant(_ABSENT, default), by)
 
 
 def signature(kind: str, name: str) -> str:
@@ -57,8 +57,12 @@ def signature(kind: str, name: str) -> str:
     return _UNSAFE.sub("_", f"{kind}:{name}")[:_MAX_BY]
 
 
+_ABSENT = object()
+"""What a claim is that the authoriser does not give. One that it gives as null is there, and holds no tenant."""
+
+
 def _tenant(claimed: object, default: str | None) -> str:
-    if claimed is None:
+    if claimed is _ABSENT:
         if default is None:
             raise _refusal("There is no tenant: the authoriser gave no claim for it, and none is the default.")
         return default

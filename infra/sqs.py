@@ -152,12 +152,34 @@ _message = msgspec.json.Decoder(_Message)
 _version = msgspec.json.Decoder(_Version)
 
 
-def parse(body: str) -> Poke:
+def messages(event: object) -> list[tuple[str, object]]:
+    """The messages of a batch, as Lambda gives them: id and body of each.
+
+    One without an id has ``""``, which SQS takes for all of them when it is given back: the whole batch returns (Lambda
+    Developer Guide, "Success and failure conditions" of partial batch responses).
+
+    Raises:
+        ForeignMessage: it is no batch.
+    """
+    records = event.get("Records", []) if isinstance(event, dict) else None
+    if not isinstance(records, list):
+        raise ForeignMessage(f"not a batch of SQS but a {type(event).__name__}: its Records must be a list")
+    return [_message_of(each) if isinstance(each, dict) else ("", None) for each in records]
+
+
+def _message_of(record: dict[str, object]) -> tuple[str, object]:
+    id_ = record.get("messageId")
+    return id_ if isinstance(id_, str) else "", record.get("body")
+
+
+def parse(body: object) -> Poke:
     """The poke in a message's body.
 
     Raises:
         ForeignMessage: it is no poke of ours, or of a newer version.
     """
+    if not isinstance(body, str):
+        raise ForeignMessage(f"not a poke: its body is a {type(body).__name__}, not a text")
     if len(body) > MAX_BODY:
         raise ForeignMessage(f"not a poke: its body has {len(body)} characters, a poke at most {MAX_BODY}")
     try:

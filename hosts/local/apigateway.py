@@ -10,10 +10,11 @@ import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 from hosts.engines.environment import ACCOUNT
 
@@ -163,6 +164,20 @@ _IDENTITY = (
 )
 
 
+Scalar = str | int | float | bool
+
+
+class _Answer(Struct, rename="camel"):
+    """A function's answer in the format of proxy integrations."""
+
+    status_code: Annotated[int, Meta(ge=100, le=599)]
+    headers: dict[str, Scalar] | None = None
+    multi_value_headers: dict[str, list[Scalar]] | None = None
+    cookies: list[str] | None = None
+    body: str | None = None
+    is_base64_encoded: bool | None = None
+
+
 def response_of(answer: object, *, rest: bool) -> Response | None:
     """What a gateway sends for a function's answer; None if it cannot make a response of it.
 
@@ -174,16 +189,20 @@ def response_of(answer: object, *, rest: bool) -> Response | None:
         if rest:
             return None
         return Response(200, [("content-type", "application/json")], json.dumps(answer).encode())
-    headers = [(str(name), str(value)) for name, value in (answer.get("headers") or {}).items()]
-    for name, values in (answer.get("multiValueHeaders") or {}).items():
-        headers = [each for each in headers if each[0].lower() != str(name).lower()]
-        headers += [(str(name), str(value)) for value in values]
-    headers += [("set-cookie", str(cookie)) for cookie in answer.get("cookies") or ()]
-    body = str(answer.get("body") or "")
-    content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+    try:
+        given = msgspec.convert(answer, _Answer)
+        body = given.body or ""
+        content = base64.b64decode(body) if given.is_base64_encoded else body.encode()
+    except ValueError:  # of another form, no base64, or no Unicode
+        return None
+    headers = [(name, str(value)) for name, value in (given.headers or {}).items()]
+    for name, values in (given.multi_value_headers or {}).items():
+        headers = [each for each in headers if each[0].lower() != name.lower()]
+        headers += [(name, str(value)) for value in values]
+    headers += [("set-cookie", cookie) for cookie in given.cookies or ()]
     if not any(name.lower() == "content-type" for name, _ in headers):
         headers.append(("content-type", "application/json" if rest else "text/plain; charset=utf-8"))
-    return Response(int(answer["statusCode"]), headers, content)
+    return Response(given.status_code, headers, content)
 
 
 def _body(request: Request, *, text_only: bool) -> tuple[str | None, bool]:

@@ -69,7 +69,7 @@ def failed_messages(answer: object, sent: Sequence[str]) -> set[str]:
     if not isinstance(failures, list):
         return everything
     ids = [failure.get("itemIdentifier") if isinstance(failure, dict) else None for failure in failures]
-    return {str(id_) for id_ in ids} if everything.issuperset(ids) else everything
+    return {str(id_) for id_ in ids} if all(isinstance(id_, str) and id_ in everything for id_ in ids) else everything
 
 
 def schedule_event(rule_arn: str, id_: str, at: int) -> Event:

@@ -43,6 +43,7 @@ class Feeder:
         arn: its ARN, which events name as their source.
         function: gets the events.
         pollers: how many invocations there may be at a time.
+        batch: how many messages are handed over at a time, at most.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Feeder:
         function: Invocable,
         *,
         pollers: int = 3,
+        batch: int = BATCH,
     ) -> None:
         self._sqs = sqs
         self._url = url
         self._arn = arn
         self._function = function
+        self._batch = batch
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, name=f"feeder-{number}", daemon=True) for number in range(pollers)
@@ -86,7 +89,7 @@ class Feeder:
         """
         messages = self._sqs.receive_message(
             QueueUrl=self._url,
-            MaxNumberOfMessages=BATCH,
+            MaxNumberOfMessages=self._batch,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])

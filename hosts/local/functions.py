@@ -29,6 +29,18 @@ class InvocationFailed(OnewriteError):
     """A function raised an error, ran out of time, or its process died. The message says which."""
 
 
+class ProcessDied(InvocationFailed):
+    """The process that had the event ended before it answered.
+
+    Attributes:
+        pid: which process.
+    """
+
+    def __init__(self, message: str, pid: int) -> None:
+        self.pid = pid
+        super().__init__(message)
+
+
 class TimedOut(InvocationFailed):
     """A function ran out of time, and its process was killed."""
 
@@ -91,7 +103,7 @@ class _Instance:
         if message is None:
             status = self._process.wait()
             how = signal.Signals(-status).name if status < 0 else f"status {status}"
-            raise InvocationFailed(f"{self._name}: its process {self.pid} ended with {how}")
+            raise ProcessDied(f"{self._name}: its process {self.pid} ended with {how}", self.pid)
         if message["kind"] in ("broken", "error"):
             raise InvocationFailed(f"{self._name}: {message['error']}")
         return message
@@ -104,7 +116,8 @@ class _Instance:
         """Hand over an event and wait for the answer."""
         request = {"id": str(uuid.uuid4()), "seconds": seconds, "event": event}
         assert self._process.stdin is not None  # noqa: S101 - it was opened with a pipe
-        with contextlib.suppress(OSError):  # it has died: what it said last tells how
+        # It has died, or is being stopped: what it said last tells how.
+        with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._hear(seconds)["answer"]
@@ -164,6 +177,7 @@ class Function:
         self._slots = threading.BoundedSemaphore(limit)
         self._lock = threading.Lock()
         self._idle: list[_Instance] = []
+        self._busy: set[_Instance] = set()
         self._all: set[_Instance] = set()
         self._stopped = False
 
@@ -172,6 +186,12 @@ class Function:
         """Ids of the processes that are running."""
         with self._lock:
             return [instance.pid for instance in self._all if instance.alive]
+
+    @property
+    def busy(self) -> list[int]:
+        """Ids of those that have an event in hand."""
+        with self._lock:
+            return [instance.pid for instance in self._busy if instance.alive]
 
     def warm(self, count: int) -> None:
         """Start some instances in advance, side by side.
@@ -222,10 +242,13 @@ class Function:
             while self._idle:
                 instance = self._idle.pop()
                 if instance.alive:
+                    self._busy.add(instance)
                     return instance
                 self._discard(instance)
         instance = self._start()
         self._await(instance)
+        with self._lock:
+            self._busy.add(instance)
         return instance
 
     def _start(self) -> _Instance:
@@ -246,6 +269,7 @@ class Function:
 
     def _give_back(self, instance: _Instance) -> None:
         with self._lock:
+            self._busy.discard(instance)
             if instance.alive:
                 self._idle.append(instance)
             else:

@@ -8,8 +8,10 @@ the loopback address only.
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -113,7 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _any(self) -> None:
         path, _, query = self.path.partition("?")
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+        # More digits than any body has bytes are as good as none: Python refuses to read thousands of them.
+        if re.fullmatch(r"[0-9]{1,18}", length) is None or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # where the body ends is not known
             self._send(_message(411, "Length Required"))
             return
@@ -135,6 +138,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.gateway.answer(request))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = _any  # noqa: N815 - the base class's
+    do_TRACE = do_QUERY = _any  # noqa: N815 - the base class's
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the base class's
+        """What is no HTTP, or too long for any, is answered in the gateway's own form."""
+        self.close_connection = True  # where the next request begins is not known
+        self._send(_message(code, message or HTTPStatus(code).phrase))
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from msgspec import Struct, field
 
 from hosts.engines import EngineMissing, aws_environment
 from hosts.local.deployment import VARIABLES, VISIBILITY_MARGIN, Deployment, deploy
-from hosts.local.feeder import Feeder
-from hosts.local.functions import Function
+from hosts.local.feeder import BATCH, Feeder
+from hosts.local.functions import Function, Invocable
 from hosts.local.gateway import Gateway
 from hosts.local.metering import Ledger
 from hosts.local.schedule import Schedule
 from infra.clients import Clients
 from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Engine = Literal["moto", "dynamodb-local"]
 """What stands for AWS: moto for everything, or DynamoDB Local for the table and moto for the rest."""
@@ -51,6 +55,8 @@ class Options(Struct, frozen=True, kw_only=True):
         variables: environment variables of the functions: settings that differ from the template's
             (``infra.settings``), and any other.
         metered: count what runs cost.
+        workers: instances of the job function at most; all of them are started in advance.
+        batch: messages that one of them gets at a time, at most.
     """
 
     engine: Engine = "moto"
@@ -59,6 +65,8 @@ class Options(Struct, frozen=True, kw_only=True):
     rest: bool = False
     variables: Mapping[str, str] = field(default_factory=dict)
     metered: bool = False
+    workers: int = JOB_LIMIT
+    batch: int = BATCH
 
 
 class LocalHost:
@@ -72,6 +80,8 @@ class LocalHost:
         ledger: what runs have cost, if metered.
         job, intake, tick: the functions.
         deployment: the resources.
+        aws: clients for everything but the table.
+        dynamodb: a client for the table.
     """
 
     url: str
@@ -79,10 +89,18 @@ class LocalHost:
     intake: Function
     tick: Function
     deployment: Deployment
+    aws: Clients
+    dynamodb: DynamoDBClient
 
-    def __init__(self, options: Options, say: Callable[[str], None] = lambda _text: None) -> None:
-        """Start nothing yet; ``say`` is told what goes on."""
+    def __init__(
+        self,
+        options: Options,
+        say: Callable[[str], None] = lambda _text: None,
+        carrier: Callable[[Invocable], Invocable] = lambda function: function,
+    ) -> None:
+        """Start nothing yet; ``say`` is told what goes on, ``carrier`` may stand between the queue and its function."""
         self.options = options
+        self._carrier = carrier
         self.folder = Path(tempfile.mkdtemp(prefix="onewrite-"))
         self.world = self.folder / "world.jsonl"
         self.keep = False
@@ -109,16 +127,30 @@ class LocalHost:
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def logged(self) -> Iterator[None]:
+        """Inside the block, what the host itself has to tell goes to a file in its folder, and not to the screen."""
+        logger = logging.getLogger("hosts.local")
+        handler = logging.FileHandler(self.folder / "host.log")
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = True
+            handler.close()
+
     def _start(self) -> None:
         options = self.options
         chosen = {**VARIABLES, **options.variables}
         # Before anything is started: what is wrong with them is the user's to mend.
         settings = Settings.from_env({"TABLE_NAME": "not-yet", "QUEUE_URL": "http://not-yet"} | chosen)
         endpoint, table_endpoint = self._engine()
-        aws = self._undo.enter_context(Clients(endpoint=endpoint))
-        elsewhere = self._undo.enter_context(Clients(endpoint=table_endpoint))
+        aws = self.aws = self._undo.enter_context(Clients(endpoint=endpoint))
+        self.dynamodb = self._undo.enter_context(Clients(endpoint=table_endpoint)).dynamodb
         visibility = settings.job_timeout_seconds + VISIBILITY_MARGIN
-        self.deployment = deploy(aws, elsewhere.dynamodb, visibility=visibility)
+        self.deployment = deploy(aws, self.dynamodb, visibility=visibility)
         variables = {
             **_inherited(os.environ),
             **aws_environment(endpoint),
@@ -132,17 +164,18 @@ class LocalHost:
         }
         self._say("starting the functions")
         self.intake = self._function("intake", variables, INTAKE_SECONDS, INTAKE_LIMIT)
-        self.job = self._function("job", variables, settings.job_timeout_seconds, JOB_LIMIT)
+        self.job = self._function("job", variables, settings.job_timeout_seconds, options.workers)
         self.tick = self._function("tick", variables, TICK_SECONDS, 1)
         self.intake.warm(1)
-        self.job.warm(JOB_LIMIT)
+        self.job.warm(options.workers)
         self.tick.warm(1)
         feeder = Feeder(
             aws.sqs,
             self.deployment.queue_url,
             self.deployment.queue_arn,
-            self.job,
-            pollers=JOB_LIMIT,
+            self._carrier(self.job),
+            pollers=options.workers,
+            batch=options.batch,
         )
         schedule = Schedule(self.tick, self.deployment.rule_arn, settings.tick_seconds)
         gateway = Gateway(

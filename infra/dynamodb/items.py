@@ -18,8 +18,9 @@ Dead      at, error, body (binary), ttl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from infra.dynamodb.attributes import binary, fraction, number, text
 from kernel.errors import CorruptLog, NewerFormat
 from kernel.ports import (
     DATA,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from kernel.ports import Item
 
     Attributes = dict[str, AttributeValueTypeDef]
+
+E = TypeVar("E")
 
 
 def key(ref: RunRef, sort_key: str) -> Attributes:
@@ -117,75 +120,81 @@ def from_attributes(raw: Mapping[str, Any]) -> Item:
 
     Raises:
         NewerFormat: an item of a kind that this version does not know.
-        CorruptLog: it lacks an attribute, or one has another type.
+        CorruptLog: it lacks an attribute, one has another type, or its sort key is another item's.
     """
-    sort_key: str = raw["SK"]["S"]
+    sort_key, partition = _key_of(raw, "SK"), _key_of(raw, "PK")
     for prefix, read in _READERS:
         if sort_key.startswith(prefix):
             try:
-                return read(sort_key, raw)
-            except (KeyError, ValueError) as error:
-                raise CorruptLog(
-                    f"item {sort_key} of run {raw['PK']['S']} cannot be read: {type(error).__name__}: {error}"
-                ) from error
-    raise NewerFormat(f"item {sort_key} of run {raw['PK']['S']} is of no kind that this version of Onewrite knows")
+                item = read(sort_key, raw)
+            except ValueError as error:
+                raise CorruptLog(f"item {sort_key} of run {partition} cannot be read: {error}") from error
+            if item.key != sort_key:
+                raise CorruptLog(f"item {sort_key} of run {partition} cannot be read: it would be {item.key}")
+            return item
+    raise NewerFormat(f"item {sort_key} of run {partition} is of no kind that this version of Onewrite knows")
+
+
+def _key_of(raw: Mapping[str, Any], name: str) -> str:
+    try:
+        return text(raw, name)
+    except ValueError as error:
+        raise CorruptLog(f"an item without a key cannot be read: {error}") from error
 
 
 def _read_commit(sort_key: str, raw: Mapping[str, Any]) -> Commit:
     return Commit(
         seq=int(sort_key[len(LOG) :]),
-        at=int(raw["at"]["N"]),
-        token=raw["token"]["S"],
-        by=raw["by"]["S"],
-        events=raw["events"]["S"].encode(),
-        ttl=int(raw["ttl"]["N"]),
-        v=int(raw["v"]["N"]),
+        at=number(raw, "at"),
+        token=text(raw, "token"),
+        by=text(raw, "by"),
+        events=text(raw, "events").encode(),
+        ttl=number(raw, "ttl"),
+        v=number(raw, "v"),
     )
 
 
 def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
     return Head(
-        workflow=raw["workflow"]["S"],
-        version=int(raw["version"]["N"]),
-        fingerprint=raw["fingerprint"]["S"],
-        created=int(raw["created"]["N"]),
-        deadline=int(raw["deadline"]["N"]),
-        expires=int(raw["expires"]["N"]),
-        ttl=int(raw["ttl"]["N"]),
-        status=raw["status"]["S"],
-        listing=raw["listing"]["S"],
-        listing_order=raw["listing_order"]["S"],
-        due_shard=raw["due_shard"]["S"],
-        due=int(raw["due"]["N"]) if "due" in raw else None,
-        due_seq=int(raw["due_seq"]["N"]),
-        published=int(raw["published"]["N"]),
-        published_events=int(raw["published_events"]["N"]),
-        publish_failures=int(raw["publish_failures"]["N"]),
-        touched=raw["touched"]["S"],
-        token=raw["token"]["S"],
-        by=raw["by"]["S"],
-        events=raw["events"]["S"].encode(),
-        digest=raw["digest"]["S"],
-        v=int(raw["v"]["N"]),
+        workflow=text(raw, "workflow"),
+        version=number(raw, "version"),
+        fingerprint=text(raw, "fingerprint"),
+        created=number(raw, "created"),
+        deadline=number(raw, "deadline"),
+        expires=number(raw, "expires"),
+        ttl=number(raw, "ttl"),
+        status=text(raw, "status"),
+        listing=text(raw, "listing"),
+        listing_order=text(raw, "listing_order"),
+        due_shard=text(raw, "due_shard"),
+        due=number(raw, "due") if "due" in raw else None,
+        due_seq=number(raw, "due_seq"),
+        published=number(raw, "published"),
+        published_events=number(raw, "published_events"),
+        publish_failures=number(raw, "publish_failures"),
+        touched=text(raw, "touched"),
+        token=text(raw, "token"),
+        by=text(raw, "by"),
+        events=text(raw, "events").encode(),
+        digest=text(raw, "digest"),
+        v=number(raw, "v"),
     )
 
 
 def _read_snapshot(_: str, raw: Mapping[str, Any]) -> Snapshot:
-    return Snapshot(
-        seq=int(raw["seq"]["N"]), fold=int(raw["fold"]["N"]), body=raw["body"]["B"], ttl=int(raw["ttl"]["N"])
-    )
+    return Snapshot(seq=number(raw, "seq"), fold=number(raw, "fold"), body=binary(raw, "body"), ttl=number(raw, "ttl"))
 
 
 def _read_data(sort_key: str, raw: Mapping[str, Any]) -> Data:
-    return Data(key=sort_key, body=raw["body"]["B"], ttl=int(raw["ttl"]["N"]))
+    return Data(key=sort_key, body=binary(raw, "body"), ttl=number(raw, "ttl"))
 
 
 def _read_live(sort_key: str, raw: Mapping[str, Any]) -> Live:
     return Live(
         seq=int(sort_key[len(LIVE) :]),
-        until=int(raw["until"]["N"]),
-        progress=float(raw["progress"]["N"]) if "progress" in raw else None,
-        ttl=int(raw["ttl"]["N"]),
+        until=number(raw, "until"),
+        progress=fraction(raw, "progress") if "progress" in raw else None,
+        ttl=number(raw, "ttl"),
     )
 
 
@@ -194,10 +203,10 @@ def _read_dead(sort_key: str, raw: Mapping[str, Any]) -> Dead:
     return Dead(
         seq=int(seq),
         index=int(index),
-        at=int(raw["at"]["N"]),
-        error=raw["error"]["S"],
-        body=raw["body"]["B"],
-        ttl=int(raw["ttl"]["N"]),
+        at=number(raw, "at"),
+        error=text(raw, "error"),
+        body=binary(raw, "body"),
+        ttl=number(raw, "ttl"),
     )
 
 
@@ -212,25 +221,42 @@ _READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (
 
 
 def due_of(raw: Mapping[str, Any]) -> Due:
-    """An entry of the *due* index."""
-    return Due(ref=_ref_of(raw), due=int(raw["due"]["N"]))
+    """An entry of the *due* index.
+
+    Raises:
+        CorruptLog: it is none.
+    """
+    return _entry(raw, lambda ref: Due(ref=ref, due=number(raw, "due")))
 
 
 def listed_of(raw: Mapping[str, Any]) -> Listed:
-    """An entry of the *runs* index."""
-    return Listed(
-        ref=_ref_of(raw),
-        workflow=raw["workflow"]["S"],
-        version=int(raw["version"]["N"]),
-        status=raw["status"]["S"],
-        created=int(raw["created"]["N"]),
-        order=raw["listing_order"]["S"],
+    """An entry of the *runs* index.
+
+    Raises:
+        CorruptLog: it is none.
+    """
+    return _entry(
+        raw,
+        lambda ref: Listed(
+            ref=ref,
+            workflow=text(raw, "workflow"),
+            version=number(raw, "version"),
+            status=text(raw, "status"),
+            created=number(raw, "created"),
+            order=text(raw, "listing_order"),
+        ),
     )
 
 
-def _ref_of(raw: Mapping[str, Any]) -> RunRef:
-    tenant, _, run = raw["PK"]["S"].partition("#")
-    return RunRef(tenant, run)
+def _entry(raw: Mapping[str, Any], read: Callable[[RunRef], E]) -> E:
+    partition = _key_of(raw, "PK")
+    tenant, separator, run = partition.partition("#")
+    try:
+        if not separator:
+            raise ValueError("its partition is no run's")  # noqa: TRY301 - told like what else is wrong with it
+        return read(RunRef(tenant, run))
+    except ValueError as error:
+        raise CorruptLog(f"the index entry of {partition} cannot be read: {error}") from error
 
 
 def size(raw: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -10,16 +11,18 @@ from infra.dynamodb import items
 from infra.dynamodb.guards import CONDITIONS, bind
 from infra.dynamodb.table import DUE_INDEX, RUNS_INDEX
 from infra.failures import AWS_ERRORS, code_of, translate
-from kernel.errors import InfrastructureError
+from kernel.errors import CorruptLog, InfrastructureError
 from kernel.ports import HEAD, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import PutItemInputTypeDef, QueryInputTypeDef, UpdateItemInputTypeDef
 
     from kernel.ports import Due, Guard, HeadUpdate, Item, Listed, RunRef
+
+log = logging.getLogger(__name__)
 
 _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size has exceeded the maximum allowed size"
@@ -165,7 +168,7 @@ class DynamoDbStore:
             "ExpressionAttributeValues": {":shard": {"S": shard}, ":until": {"N": str(until)}},
         }
         found = self._pages(request, limit, Consumed("due", shard), f"reading due index {shard}")
-        return [items.due_of(raw) for raw in found]
+        return list(_readable(found))
 
     def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
         """Entries of the *runs* index with ``low <= order < high``, latest first. May be stale."""
@@ -236,6 +239,15 @@ class DynamoDbStore:
             f"{doing} in table {self._table!r}",
             "Check TABLE_NAME, the region, and what the function's role allows.",
         )
+
+
+def _readable(found: Iterable[Mapping[str, Any]]) -> Iterator[Due]:
+    """The entries that can be read. One that cannot must not keep the tick from all the others of its shard."""
+    for raw in found:
+        try:
+            yield items.due_of(raw)
+        except CorruptLog as error:
+            log.error("entry left out of what is due: %s", error)  # noqa: TRY400 - the message says it all
 
 
 def _update_expression(change: HeadUpdate) -> str:

@@ -47,6 +47,9 @@ def decode_events(version: int, text: bytes, where: str) -> tuple[AnyEvent, ...]
     if version > FORMAT:
         message = f"{where} is written in event format {version}; this version of Onewrite reads up to {FORMAT}"
         raise NewerFormat(message)
+    if version < 1:
+        message = f"{where} says that it is written in event format {version}, which never was"
+        raise CorruptLog(message)
     try:
         return _decode_events(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -115,8 +118,12 @@ def _pairs(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def decode_snapshot(body: bytes, created: RunCreated) -> State:
-    """Read a snapshot of this version's fold back. ``created`` is the event that the head carries."""
-    packed = _unpack(zlib.decompress(body))
+    """Read a snapshot of this version's fold back. ``created`` is the event that the head carries.
+
+    Raises:
+        Exception: it is none. What exactly is wrong with it matters to nobody: it may be thrown away.
+    """
+    packed = _unpack(_inflate(body))
     seq = 0
     done: dict[str, StageState] = {}
     for id_, step, attempt in zip(packed.done, packed.done_seqs, packed.done_attempts, strict=True):
@@ -128,6 +135,19 @@ def decode_snapshot(body: bytes, created: RunCreated) -> State:
     state.input = created.input
     state.config = created.config
     return state
+
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes that a snapshot may unpack to: many times what any item, of 400 KB at most, holds of a real run."""
+
+
+def _inflate(body: bytes) -> bytes:
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(body, LARGEST)
+    if not unpacking.eof:
+        message = f"it is cut off, or unpacks to more than {LARGEST} bytes"
+        raise ValueError(message)
+    return data
 
 
 def initial_state(identity: Identity, created: Sequence[AnyEvent]) -> State:

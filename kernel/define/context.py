@@ -169,7 +169,10 @@ class Context(Generic[Cfg]):
         """
         if self._config is None:
             stage = self.stage.removeprefix(COMPENSATE)
-            given = msgspec.json.decode(self._handle.config() or b"{}", type=dict[str, msgspec.Raw])
+            try:
+                given = msgspec.json.decode(self._handle.config() or b"{}", type=dict[str, msgspec.Raw])
+            except (ValueError, RecursionError) as error:
+                raise InvalidStageInput(f"the run's configuration cannot be read: {error}") from error
             model: Hint = NoConfig if self._code is None else self._code.config
             config: Cfg = _decode(model, bytes(given.get(stage, b"{}")), f"the configuration of {stage}")
             self._config = config

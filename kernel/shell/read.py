@@ -152,8 +152,8 @@ def replay(env: Environment, session: Session, *, seq: int | None = None, at: in
         message = f"run {session.ref.run} was created after that time"
         raise NotFound(message)
     if seq is not None and not 0 <= seq <= session.state.seq:
-        message = f"run {session.ref.run} has commits 0 to {session.state.seq}, not {seq}"
-        raise InvalidInput(message)
+        message = f"run {session.ref.run} has no commit {seq}"
+        raise InvalidInput(message, (("seq", f"it has commits 0 to {session.state.seq}"),))
     for _, state in steps(env, session):
         if (seq is not None and state.seq > seq) or (at is not None and state.at > at):
             break

@@ -101,6 +101,22 @@ def test_the_server_is_where_the_document_was_asked_for(client: Client) -> None:
     assert reply.json["servers"] == [{"url": "/beta"}]
 
 
+def test_answers_lead_to_what_can_be_asked_next(document: Json) -> None:
+    named = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    links = [
+        link
+        for operation in named.values()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+
+    assert {link["operationId"] for link in links} >= {"show_run", "cancel_run", "list_runs", "show_log", "show_steps"}
+    for link in links:
+        known = {parameter["name"] for parameter in named[link["operationId"]]["parameters"]}
+        assert link["parameters"].keys() <= known, link
+        assert all(value.startswith(("$response.body#/", "$request.path.")) for value in link["parameters"].values())
+
+
 def test_what_is_answered_is_what_is_described(client: Client, deployment: Deployment, document: Json) -> None:
     deployment.play.sink.refuse = lambda _event: "no"
     run = client.start({"input": GOOD | {"broken": True}}, Idempotency_Key="k").json["run"]

@@ -75,6 +75,17 @@ def test_an_empty_queue_invokes_nothing(moto: Clients, deployment: Deployment) -
     assert not function.events
 
 
+def test_no_more_messages_are_handed_over_at_a_time_than_was_said(
+    moto: Clients, deployment: Deployment, send: Callable[..., None]
+) -> None:
+    send("a", "b", "c")
+    function = Fake()
+
+    Feeder(moto.sqs, deployment.queue_url, deployment.queue_arn, function, batch=2).poll()
+
+    assert [len(bodies(event)) for event in function.events] == [2]
+
+
 def test_at_most_ten_messages_come_at_a_time(moto: Clients, deployment: Deployment, send: Callable[..., None]) -> None:
     send(*map(str, range(12)))
     function = Fake()

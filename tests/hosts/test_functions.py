@@ -13,7 +13,7 @@ import pytest
 
 from hosts.engines import aws_environment
 from hosts.local.deployment import VARIABLES, deploy
-from hosts.local.functions import Function, InvocationFailed, TimedOut
+from hosts.local.functions import Function, InvocationFailed, ProcessDied, TimedOut
 from hosts.local.metering import Ledger
 from infra.clients import Clients
 from kernel.ports import RunRef
@@ -109,10 +109,14 @@ def test_a_killed_instance_fails_its_invocation_and_another_takes_its_place(make
         attending.join(0.02)
     killed = begun[0].by
 
+    assert job.busy == [killed]
     assert job.kill(killed)
     attending.join()
 
+    assert isinstance(failures[0], ProcessDied)
+    assert failures[0].pid == killed
     assert "SIGKILL" in str(failures[0])
+    assert job.busy == []
     assert ledger.of(RunRef("local", run), ["job"]).writes >= 2, "what it had spent is known"
     assert job.kill(killed) is False, "it is no instance any more"
     assert job.invoke({"Records": []}) == {"batchItemFailures": []}
@@ -131,11 +135,22 @@ def test_an_instance_that_takes_too_long_is_killed(make: Make) -> None:
     assert not tick.pids
 
 
+def test_an_instance_that_is_stopped_as_it_gets_an_event_fails_its_invocation(make: Make) -> None:
+    tick = make("tick")
+    tick.warm(1)
+    (instance,) = tick._idle
+    assert instance._process.stdin is not None
+    instance._process.stdin.close()
+
+    with pytest.raises(ProcessDied, match="status 0"):
+        tick.invoke({})
+
+
 def test_an_error_is_passed_on_and_the_instance_lives(make: Make) -> None:
     job = make("job")
 
-    with pytest.raises(InvocationFailed, match="AttributeError"):
-        job.invoke({"Records": ["no record"]})
+    with pytest.raises(InvocationFailed, match="ForeignMessage: not a batch of SQS"):
+        job.invoke({"Records": "no records"})
 
     assert job.invoke({"Records": []}) == {"batchItemFailures": []}
     assert len(job.pids) == 1

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from msgspec.structs import replace
 from rich.console import Console
@@ -63,7 +60,7 @@ def play(console: Console, engine: Engine, endpoint_url: str | None) -> int:
     host = LocalHost(options, lambda text: console.print(text, style="dim"))
     good = False
     try:
-        with host, _logged(host):
+        with host, host.logged():
             _introduce(console, host, time.monotonic() - began)
             try:
                 good = _play(console, host, tenant)
@@ -76,21 +73,6 @@ def play(console: Console, engine: Engine, endpoint_url: str | None) -> int:
     if not good:
         _last_words(console, host)
     return 0 if good else 1
-
-
-@contextmanager
-def _logged(host: LocalHost) -> Iterator[None]:
-    """What the host itself has to tell goes to a file too: the screen shows the runs."""
-    logger = logging.getLogger("hosts.local")
-    handler = logging.FileHandler(host.folder / "host.log")
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = True
-        handler.close()
 
 
 def _introduce(console: Console, host: LocalHost, seconds: float) -> None:

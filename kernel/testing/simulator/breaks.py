@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
@@ -162,27 +163,23 @@ class _EndlessBody:
         return self._run_body(*arguments, **{**named, **self._later})
 
 
-def _conditions() -> Iterator[Break]:
-    for guard in Guard:
-        yield Break(
-            guard.value,
-            (guard.__doc__ or "").partition("\n")[0],
-            frozenset(_OF_CONDITIONS[guard]),
-            lambda guard=guard: condition_off(guard),  # type: ignore[misc]  # a default binds the loop's value
-        )
-
-
-_OF_CONDITIONS: dict[Guard, tuple[str, ...]] = {
-    Guard.RUN_IS_NEW: ("accepted-is-kept",),
-    Guard.COMMIT_IS_NEXT: ("one-commit-per-number",),
-    Guard.SNAPSHOT_FORWARD: ("snapshots-go-forward",),
-    Guard.DUE_AS_SEEN: ("one-look-at-a-time",),
-    Guard.SLEEP_IS_LATEST: ("no-run-is-forgotten",),
-    Guard.WAKE_IS_NEWER: ("no-run-is-forgotten",),
-    Guard.FINALISE_IS_LATEST: ("no-run-is-forgotten", "status-is-true"),
-    Guard.CURSOR_AS_SEEN: ("cursor-never-goes-back", "published-at-least-once"),
-    Guard.STATUS_AS_SEEN: ("status-is-true",),
+_CONDITIONS: dict[Guard, tuple[str, tuple[str, ...]]] = {
+    Guard.RUN_IS_NEW: ("A start creates a run once, whatever is repeated.", ("accepted-is-kept",)),
+    Guard.COMMIT_IS_NEXT: ("A commit takes a number that is free.", ("one-commit-per-number",)),
+    Guard.SNAPSHOT_FORWARD: ("A slow writer never takes the snapshot backwards.", ("snapshots-go-forward",)),
+    Guard.DUE_AS_SEEN: ("Two ticks do not do the same work.", ("one-look-at-a-time",)),
+    Guard.SLEEP_IS_LATEST: ("A late sleeper hides no run.", ("no-run-is-forgotten",)),
+    Guard.WAKE_IS_NEWER: ("A frozen waker changes nothing.", ("no-run-is-forgotten",)),
+    Guard.FINALISE_IS_LATEST: ("A late finaliser hides no run that was reopened.", ("no-run-is-forgotten",)),
+    Guard.CURSOR_AS_SEEN: ("The outbox cursor never goes backwards.", ("cursor-never-goes-back",)),
+    Guard.STATUS_AS_SEEN: ("A finished run is never shown as parked.", ("status-is-true",)),
 }
+
+
+def _conditions() -> Iterator[Break]:
+    for guard, (what, invariants) in _CONDITIONS.items():
+        yield Break(guard.value, what, frozenset(invariants), partial(condition_off, guard))
+
 
 _FENCES = (
     Break(
