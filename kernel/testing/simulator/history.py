@@ -24,6 +24,7 @@ from kernel.testing.faults import Crash
 from kernel.testing.memory import MemoryBlobs
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.flows import Flow, Ticket, make_flow
+from kernel.testing.simulator.mistakes import blunder
 from kernel.testing.simulator.people import ASKS, Order, People
 from kernel.testing.simulator.places import WatchedSink, WatchedStore
 from kernel.testing.simulator.ports import ActorAlarm, ActorClock, Port, some_offset
@@ -145,6 +146,7 @@ class _History:
         self._plain = self._environment(still, NoDefinitions(), bare=True)
         self.watch.fetch = lambda ref, value: fetch(self._plain, ref, value)
         self._turns = 0
+        self._mistakes = Chance(seed, "mistakes")
         self._bodies: set[tuple[RunRef, int]] = set()
         self._next_tick = EPOCH + self._limits.tick
         self._tick_always = chance.happens(0.1)
@@ -234,9 +236,16 @@ class _History:
             at = EPOCH + chance.below(10 * SECOND if not number else lasts)
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self.people.place, order))
+        for _ in range(2):
+            world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
             what = chance.pick(ASKS)
             world.plan(EPOCH + chance.below(chance.pick((lasts, MINUTE))), partial(self.people.ask, what, chance))
+
+    def _blunder(self) -> None:
+        """Somebody writes a workflow, and makes a mistake."""
+        if happened := blunder(self._mistakes):
+            self.world.fail("mistakes-are-refused", happened)
 
     def _quiet(self) -> bool:
         return not self.world.actors and self.store.earliest is None
