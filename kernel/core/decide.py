@@ -167,7 +167,7 @@ class _Draft:
     def fail(self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool) -> None:
         """Record a failed attempt: tried again later as long as the policy allows, else failed for good."""
         spec = self.spec(stage)
-        again = retryable and not self.cut_off(stage) and attempt < spec.retry.attempts
+        again = retryable and not self.cut_off(stage) and attempt < spec.retry.attempts and not spec.at_most_once
         retry_at = self.now + spec.retry.delay(attempt, roll) if again else None
         self.emit(StageFailed(stage, attempt, error, retry_at))
 

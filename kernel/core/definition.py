@@ -118,7 +118,7 @@ class StageSpec(Struct, frozen=True):
         timeout: how long its body may run; the lease of an attempt is this plus the lease grace.
         retry: how often and when it is tried again.
         on_failure: what happens when it has failed for good.
-        at_most_once: it fails instead of being started a second time, which its retry policy says, too.
+        at_most_once: it fails instead of being started a second time.
         poll: how it is checked when it suspends itself.
         compensated: it has a compensation.
     """

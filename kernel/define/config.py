@@ -10,15 +10,49 @@ from pydantic import BaseModel
 
 from kernel.define.context import NoConfig
 from kernel.define.model import codec_of, plain_json
-from kernel.errors import InvalidInput
+from kernel.errors import DefinitionError, InvalidInput
 
 if TYPE_CHECKING:
     from kernel.define.plan import Plan
+    from kernel.define.stage import AnyStage
+
+
+def require_presets(given: object, what: str) -> None:
+    """See to it that presets are shaped as such; what they say is looked at when the stages are known.
+
+    Raises:
+        DefinitionError: they are not.
+    """
+    if isinstance(given, Mapping) and all(
+        isinstance(name, str) and isinstance(stages, Mapping) for name, stages in given.items()
+    ):
+        return
+    raise DefinitionError(
+        f"{what}: presets are not configurations by name and stage: give a mapping such as "
+        "{'test': {'charge': {'url': 'https://test.example.org'}}}"
+    )
+
+
+def require_preset(given: object, stage: AnyStage, what: str) -> None:
+    """See to it that what a preset says of a stage is a configuration of that stage, or some of its fields.
+
+    Their values are not judged: the model may want them together with those of a run.
+
+    Raises:
+        DefinitionError: it is not.
+    """
+    model = stage.contract.config
+    if model is NoConfig:
+        raise DefinitionError(f"{what}: stage {stage.id!r} has no configuration: annotate its ctx Context[Config]")
+    try:
+        _fields(given, model, stage.id)
+    except InvalidInput as error:
+        raise DefinitionError(f"{what}: {error}") from error
 
 
 def configure(plan: Plan, config: Mapping[str, object] | None, preset: str | None) -> bytes | None:
     """What ``Workflow.configure`` says."""
-    if preset is not None and preset not in plan.presets:
+    if preset is not None and (not isinstance(preset, str) or preset not in plan.presets):
         raise InvalidInput(f"workflow {plan.id} has no preset {preset!r}; there are: {_listed(plan.presets)}")
     if config is not None and not isinstance(config, Mapping):
         raise InvalidInput("the config is refused", (("config", "give an object: configurations by stage id"),))
@@ -46,7 +80,7 @@ def _fields(given: object, model: type[BaseModel], where: str) -> dict[str, obje
         return {}
     if isinstance(given, BaseModel):
         given = codec_of(model).accept(given, where)
-    text = given if isinstance(given, bytes) else plain_json(given, where)
+    text = plain_json(given, where)
     try:
         fields = msgspec.json.decode(text, type=dict[str, object])
     except msgspec.ValidationError:

@@ -13,7 +13,7 @@ import msgspec
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from kernel.errors import InvalidInput
+from kernel.errors import InvalidInput, StageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,18 +53,27 @@ class Codec:
 
     Attributes:
         annotation: the type.
-        nullable: ``None`` is one of its values.
+        nullable: null is how one of its values is recorded.
     """
 
     def __init__(self, annotation: Hint) -> None:
         """Build nothing yet: importing a module of workflows must stay cheap."""
         self.annotation = annotation
         alternatives = members(annotation)
-        self.nullable = None in alternatives or NoneType in alternatives
         # `Model | None` needs no adapter of its own: null is looked at here, the rest is the model's.
         rest = tuple(each for each in alternatives if each is not None and each is not NoneType)
-        self._optional = self.nullable and len(rest) == 1
+        self._optional = len(alternatives) > len(rest) == 1
         self._core = rest[0] if self._optional else annotation
+
+    @cached_property
+    def nullable(self) -> bool:  # noqa: D102 - said above
+        # Asked of the type, not read from its spelling: Any, an alias and a Literal may all have None.
+        try:
+            return self.record(self.load(b"null")) == b"null"
+        except StageError:  # the time-out's interrupt
+            raise
+        except Exception:  # noqa: BLE001 - whatever a validator of the user's throws: it won't have null
+            return False
 
     @cached_property
     def _source(self) -> TypeAdapter[Any] | type[BaseModel]:

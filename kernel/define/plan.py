@@ -9,8 +9,9 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from kernel.core.definition import RUN_INPUT
+from kernel.define.config import require_preset
 from kernel.define.model import Hint, members, union
-from kernel.define.shape import fits, name_of
+from kernel.define.shape import alternatives, fits, name_of
 from kernel.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def _require_parameter(self, what: str, parameter: Parameter, source: str) -> None:
         wanted = name_of(parameter.annotation)
-        for given in members(self.gives(source)):
+        for given in alternatives(self.gives(source)):
             if fits(given, parameter.annotation):
                 continue
-            if given in (None, type(None)):
+            if given is type(None):
                 raise DefinitionError(
                     f"{what} is None when {source} is skipped or gives None: annotate it {wanted} | None"
                 )
@@ -109,7 +110,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             )
 
     def require_complete(self) -> None:
-        """See to it that there is something to run, and that presets name stages that there are.
+        """See to it that there is something to run, and that presets are for stages and fields that there are.
 
         Raises:
             DefinitionError: it is not so.
@@ -117,11 +118,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         if not self.placed:
             raise DefinitionError(f"workflow {self.id!r} has no stages: add one with .then(stage)")
         for preset, stages in self.presets.items():
-            if unknown := sorted(stages.keys() - self.placed.keys()):
-                raise DefinitionError(
-                    f"workflow {self.id!r}, preset {preset!r}: there is no stage {unknown[0]!r}; "
-                    f"there are: {', '.join(self.placed)}"
-                )
+            what = f"workflow {self.id!r}, preset {preset!r}"
+            for id_, given in stages.items():
+                if id_ not in self.placed:
+                    raise DefinitionError(f"{what}: there is no stage {id_!r}; there are: {', '.join(self.placed)}")
+                require_preset(given, self.placed[id_].stage, what)
 
 
 def _called(source: str) -> str:

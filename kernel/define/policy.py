@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from math import isfinite
+from sys import float_info
 from typing import Any, Literal, get_args
 
 from kernel.core.definition import RetryPolicy
@@ -30,6 +30,11 @@ def is_a(given: object, wanted: type) -> bool:
 def is_whole(number: object, least: int) -> bool:
     """Whether it is a whole number and not below ``least``."""
     return isinstance(number, int) and not isinstance(number, bool) and number >= least
+
+
+def is_number(given: object, least: float, most: float) -> bool:
+    """Whether it is a number (which NaN is not) from ``least`` to ``most``."""
+    return isinstance(given, int | float) and least <= given <= most
 
 
 def require_strategy(given: object, what: str, strategies: Any) -> None:  # noqa: ANN401 - a Literal has no type
@@ -95,10 +100,10 @@ class Retry:
             raise DefinitionError(f"Retry: attempts is {self.attempts!r}: give a whole number from 1; 1 is no retry")
         milliseconds(self.first, "Retry: first", least=timedelta(0))
         milliseconds(self.cap, "Retry: cap", least=self.first)
-        if not isfinite(self.factor) or self.factor < 1:
-            raise DefinitionError(f"Retry: factor is {self.factor}: give 1 (constant delay) or more")
-        if not 0 <= self.jitter <= 1:
-            raise DefinitionError(f"Retry: jitter is {self.jitter}: give a fraction of the delay, 0 to 1")
+        if not is_number(self.factor, 1, float_info.max):
+            raise DefinitionError(f"Retry: factor is {self.factor!r}: give 1 (constant delay) or more")
+        if not is_number(self.jitter, 0, 1):
+            raise DefinitionError(f"Retry: jitter is {self.jitter!r}: give a fraction of the delay, 0 to 1")
         for name, errors in (("on", self.on), ("give_up_on", self.give_up_on)):
             if not _are_errors(errors):
                 raise DefinitionError(f"Retry: {name} is {errors!r}: give a tuple of exception classes")

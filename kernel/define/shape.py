@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from uuid import UUID
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter
+from typing_extensions import is_typeddict
 
 from kernel.define.model import Hint, is_model, members, origin_of
 from kernel.errors import DefinitionError
@@ -108,9 +109,10 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if schema["type"] == "json-or-python":
         yield "", schema["json_schema"]
         return
-    fields = schema.get("fields", {})  # a dataclass has a list of them
-    pairs = fields.items() if isinstance(fields, Mapping) else ((each["name"], each) for each in fields)
-    for name, field in pairs:
+    fields = schema.get("fields", {})  # a list of a dataclass's arguments, and one of mere names around it
+    if not isinstance(fields, Mapping):
+        fields = {each["name"]: each for each in fields if not isinstance(each, str)}
+    for name, field in fields.items():
         yield name, field["schema"]
     for key in _INNER:
         inner = schema.get(key)
@@ -119,8 +121,7 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield "", each
     choices = schema.get("choices", ())
     for choice in choices.values() if isinstance(choices, Mapping) else choices:
-        if not isinstance(choice, str):
-            yield "", choice[0] if isinstance(choice, tuple) else choice
+        yield "", choice[0] if isinstance(choice, tuple) else choice
     for definition in schema.get("definitions", ()):
         yield "", definition
 
@@ -139,12 +140,27 @@ def fits(given: Hint, wanted: Hint) -> bool:
     given_class, wanted_class = origin_of(given), origin_of(wanted)
     if not isinstance(given_class, type) or not isinstance(wanted_class, type):
         return True
-    if not issubclass(given_class, wanted_class):
+    if not _is_kind_of(given_class, wanted_class):
         return False
     given_args, wanted_args = get_args(given), get_args(wanted)
     if given_class is not wanted_class or len(given_args) != len(wanted_args):
         return True
     return all(fits(one, other) for one, other in zip(given_args, wanted_args, strict=True))
+
+
+def _is_kind_of(given: Hint, wanted: Hint) -> bool:
+    """``issubclass``, except that a TypedDict is none to ask: it is a dict that may have the keys it requires."""
+    if not is_typeddict(wanted):
+        return issubclass(given, wanted)
+    required: frozenset[str] = wanted.__required_keys__
+    return required <= given.__annotations__.keys() if is_typeddict(given) else issubclass(given, dict)
+
+
+def alternatives(annotation: Hint) -> tuple[Hint, ...]:
+    """The alternatives of a type, as ``members``, but with those behind an alias or an ``Annotated`` as well."""
+    bare = _bare(annotation)
+    inner = members(bare)
+    return inner if len(inner) == 1 else tuple(one for each in inner for one in alternatives(each))
 
 
 def _bare(annotation: Hint) -> Hint:

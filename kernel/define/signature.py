@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -93,6 +93,7 @@ def read_signature(function: Function, what: str) -> Signature:
         DefinitionError: the types make no sense here; the message says what to change.
     """
     hints = _hints(function)
+    _require_hashable(hints, what)
     context, *names = (name for name in hints if name != "return")
     if origin_of(hints[context]) is not Context:
         raise DefinitionError(f"{what}: the first parameter, {context!r}, must be annotated Context or Context[Config]")
@@ -132,6 +133,19 @@ def _hints(function: Function) -> dict[str, Hint]:
         return get_type_hints(function, localns=_surroundings(function), include_extras=True)
 
 
+def _require_hashable(hints: Mapping[str, Hint], what: str) -> None:
+    """Types are looked up by their hash, here and by Python's own unions."""
+    for name, hint in hints.items():
+        try:
+            hash(hint)
+        except TypeError as error:
+            place = "what it returns" if name == "return" else f"parameter {name!r}"
+            raise DefinitionError(
+                f"{what}, {place}: {hint} cannot be told from other types ({error}): "
+                "let its Annotated hold what can be hashed, such as a tuple for a list or a dict"
+            ) from error
+
+
 def _surroundings(function: Function) -> dict[str, Hint]:
     """Names that the postponed annotations of a function inside another function may mean.
 
@@ -155,3 +169,9 @@ def takes(function: Function, count: int) -> bool:
     except ValueError:  # a built-in without a signature
         return True
     return True
+
+
+def is_plain(function: Function) -> bool:
+    """Whether calling it gives its result: neither it nor its ``__call__`` is async or yields."""
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return not any(is_one(each) for is_one in kinds for each in (function, type(function).__call__))

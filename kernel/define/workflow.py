@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVarTuple, cast, overload
 
@@ -11,12 +10,12 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from kernel.define.compile import definition_of
-from kernel.define.config import configure
+from kernel.define.config import configure, require_presets
 from kernel.define.model import codec_of, is_model
 from kernel.define.plan import Placed, Plan, Presets
 from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
 from kernel.define.shape import require_json
-from kernel.define.signature import takes
+from kernel.define.signature import is_plain, takes
 from kernel.define.stage import From, Stage, require_id
 from kernel.errors import DefinitionError
 
@@ -115,6 +114,7 @@ class Workflow(Generic[In, *Now]):
             raise DefinitionError(f"{what}: {error}: define it above the workflow") from error
         require_strategy(on_failure, f"{what}: on_failure", OnFailure)
         require_strategy(on_cancel, f"{what}: on_cancel", OnCancel)
+        require_presets(presets or {}, what)
         self._plan = Plan(
             id=id,
             version=version,
@@ -172,7 +172,7 @@ class Workflow(Generic[In, *Now]):
             DefinitionError: as ``then``; or the condition does not take as many values.
         """
         count = len(self._plan.current)
-        if inspect.iscoroutinefunction(condition) or not takes(condition, count):
+        if not takes(condition, count) or not is_plain(condition):
             raise DefinitionError(
                 f"workflow {self.id!r}: the condition of {stage!r} must be a plain function of {count} values"
             )
@@ -290,7 +290,7 @@ class Workflow(Generic[In, *Now]):
         return _workflow(replace(self._plan, placed=placed, current=current))
 
     def require_complete(self) -> None:
-        """See to it that there is something to run, and that presets name stages that there are.
+        """See to it that there is something to run, and that presets are for stages and fields that there are.
 
         Raises:
             DefinitionError: it is not so.
