@@ -98,6 +98,8 @@ def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
             shrunk.trace,
             f"{len(verdict.happened) if verdict else 0} faults, of which these matter: {', '.join(shrunk.happened)}",
         )
+    if verdict is not None:
+        figures["replay"] = f"python -m bench.simulate --break {guard.name} --seed {verdict.seed}"
     print(json.dumps(figures) if as_json else "\n".join(f"{name:<10} {value}" for name, value in figures.items()))
     return 0 if caught else 1
 
@@ -120,6 +122,8 @@ def _play(first: int, histories: int, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(figures, indent=2))
     else:
+        figures.pop("branches_not_taken")
+        figures["faults"] = ", ".join(f"{kind} {count}" for kind, count in figures["faults"].items())
         for name, value in figures.items():
             print(f"{name:<28} {value}")
     for seed, _, message in broken[:5]:

@@ -14,6 +14,7 @@ import pytest
 from hosts.engines import EngineMissing
 from kernel.ports import Guard
 from tests.guards import switched_off
+from tests.proof import tell
 from tests.shell.flows import world
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def absent(engine: str, error: EngineMissing) -> NoReturn:
     message = f"{engine} {NOT_RUN}: {error}"
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
+    tell("missing", engine=engine)
     pytest.skip(message)
 
 

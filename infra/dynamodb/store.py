@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -167,8 +168,9 @@ class DynamoDbStore:
             "KeyConditionExpression": "due_shard = :shard AND due <= :until",
             "ExpressionAttributeValues": {":shard": {"S": shard}, ":until": {"N": str(until)}},
         }
-        found = self._pages(request, limit, Consumed("due", shard), f"reading due index {shard}")
-        return list(_readable(found))
+        consumed, doing = Consumed("due", shard), f"reading due index {shard}"
+        # As many as can be read: less than asked for would say that there are no more.
+        return list(islice(_readable(self._pages(request, limit, consumed, doing, on=True)), limit))
 
     def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
         """Entries of the *runs* index with ``low <= order < high``, latest first. May be stale."""
@@ -196,9 +198,9 @@ class DynamoDbStore:
         return "NONE" if self._on_consumed is None else "TOTAL"
 
     def _pages(
-        self, request: QueryInputTypeDef, limit: int, consumed: Consumed, doing: str
+        self, request: QueryInputTypeDef, limit: int, consumed: Consumed, doing: str, *, on: bool = False
     ) -> Iterator[Mapping[str, Any]]:
-        """Items of a query, page by page (a page ends at 1 MB), until there are ``limit``."""
+        """Items of a query, page by page (a page ends at 1 MB), until there are ``limit``; or ``on`` to the last."""
         request["ReturnConsumedCapacity"] = self._capacity
         left = limit
         while left > 0:
@@ -210,7 +212,7 @@ class DynamoDbStore:
             if self._on_consumed is not None:
                 self._on_consumed(Consumed(consumed.operation, consumed.key, read=_units(answer)))
             yield from answer["Items"]
-            left -= len(answer["Items"])
+            left -= 0 if on else len(answer["Items"])
             after = answer.get("LastEvaluatedKey")
             if not after:
                 return

@@ -41,6 +41,9 @@ from kernel.core.plan import Idle, plan
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import Conflict, NotFound
 
+AFTERWARDS = 3_600_000
+"""Milliseconds of a run's retention that must be left after a new deadline, so that the run is failed by it in time."""
+
 
 class Stale(Exception):
     """The attempt, check or look that the command speaks of is no longer current. It changes nothing."""
@@ -314,7 +317,7 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
     if not command.stage and state.status is not RunStatus.FAILED:
         message = f"run {run} is {state.status}: only a failed run can be retried; rerun it from a named stage"
         raise Conflict(message)
-    if command.deadline > state.identity.expires:
+    if command.deadline + AFTERWARDS > state.identity.expires:
         message = f"run {run} expires before a new deadline could pass; start a new run instead"
         raise Conflict(message)
     undone = {id_.removeprefix(COMPENSATE) for id_ in state.stages if id_.startswith(COMPENSATE)}

@@ -119,7 +119,9 @@ class Session:
     @property
     def input(self) -> Value:
         """The run's input, as recorded."""
-        assert self.state.input is not None  # noqa: S101 - commit 0 recorded it
+        if self.state.input is None:
+            message = f"run {self.ref.run}: its creation event holds no input"
+            raise CorruptLog(message)
         return self.state.input
 
     def events(self, env: Environment, seq: int) -> tuple[AnyEvent, ...]:
@@ -228,10 +230,17 @@ def sign_of_life(env: Environment, session: Session, stage: str) -> Live | None:
 
 
 def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iterator[Commit]:
-    """The commits after number ``seq``, in order, consistently read, page by page."""
+    """The commits after number ``seq``, in order and without gaps, consistently read, page by page.
+
+    Raises:
+        CorruptLog: one is missing.
+    """
     while True:
         items = store.range(ref, log_key(seq + 1), log_key(9_999_999_999), limit=page)
         for item in (item for item in items if isinstance(item, Commit)):
+            if item.seq != seq + 1:
+                message = f"run {ref.run}: commit {seq + 1} is missing before {item.seq}"
+                raise CorruptLog(message)
             yield item
             seq = item.seq
         if len(items) < page:

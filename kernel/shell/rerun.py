@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kernel.core import commands as c
+from kernel.core.decide import AFTERWARDS
 from kernel.core.events import StageScheduled
 from kernel.errors import Conflict
 from kernel.limits import check_reason
@@ -47,7 +48,7 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     lasts = definition.deadline if definition.deadline is not None else env.limits.deadline
     now = env.clock.now()
     # What is left of the run's retention may be less than the workflow wants, but must be worth it.
-    deadline = max(min(now + lasts, head.expires), now + LEAST)
+    deadline = max(min(now + lasts, head.expires - AFTERWARDS), now + LEAST)
     command = c.Reopen(stage, deadline, reason)
     decision = commit(env, session, definition, command, by=by)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]

@@ -119,6 +119,8 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
         counts.skipped += 1
         return
     if session.expired(env.clock.now() - env.limits.max_skew):
+        if not session.state.status.finished:
+            log.error("run taken out of the due index unfinished: its retention is over", extra={"run": entry.ref.run})
         heads.forget(env, session)
         counts.skipped += 1
         return

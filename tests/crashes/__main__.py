@@ -46,7 +46,7 @@ def _printed(line: Line, began: int) -> str:
 def main() -> int:
     """Play the history that the command line names; 1 if it breaks something."""
     parser = argparse.ArgumentParser(prog="python -m tests.crashes", description=__doc__)
-    parser.add_argument("scenario", nargs="?", choices=SCENARIOS)
+    parser.add_argument("scenario", nargs="?", choices=SCENARIOS, metavar="SCENARIO")
     kinds = ", ".join(kind.value for kind in Kind)
     parser.add_argument("blows", nargs="*", type=Blow.parse, help=f"number of a call, a colon, and one of {kinds}")
     given = parser.parse_args()
@@ -56,6 +56,9 @@ def main() -> int:
         return 0
     logging.disable(logging.INFO)
     chosen = trial(given.scenario)
+    calls = len(chosen.undisturbed.trace)
+    if any(blow.number >= calls for blow in given.blows[:1]):
+        parser.error(f"{given.scenario} makes {calls} calls, numbered from 0")
     told, broken = "", False
     try:
         for run, end in chosen.history(*given.blows).ends.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -64,6 +65,8 @@ class Blow(Struct, frozen=True):
     def parse(cls, text: str) -> Blow:
         """Read what ``str`` writes."""
         number, _, kind = text.partition(":")
+        if not number.isdecimal() or kind not in set(Kind):
+            raise ArgumentTypeError(f"{text!r} is no call's number, a colon, and a kind, such as 3:crash-after")
         return cls(int(number), Kind(kind))
 
 

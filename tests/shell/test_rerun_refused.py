@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from kernel.errors import Conflict, InvalidInput, NotFound
 from kernel.ports import RunRef
 from kernel.shell.attend import Outcome
-from kernel.shell.environment import HOUR
+from kernel.shell.environment import HOUR, MINUTE
 from kernel.shell.rerun import retry
 from kernel.testing.play import Play
 from onewrite import Registry, Workflow
@@ -61,15 +61,28 @@ def test_retry_of_a_run_that_has_not_failed_is_refused(script: Script) -> None:
     unchanged(play, ref, lambda: play.retry(ref), Conflict, "only a failed run can be retried")
 
 
-def test_a_reopened_run_has_until_its_retention_is_over_and_at_least_an_hour(script: Script) -> None:
+def test_a_reopened_run_has_until_an_hour_before_its_retention_is_over_and_at_least_an_hour(script: Script) -> None:
     play, ref = failed(script)
     expires = head_of(play, ref).expires
-    play.clock.move(expires - HOUR - play.clock.now())
+    play.clock.move(expires - 2 * HOUR - play.clock.now())
     play.retry(ref)
-    assert play.ended(ref).view.deadline == expires
+    assert play.ended(ref).view.deadline == expires - HOUR
     play.play([ref])
     play.clock.move(1)
     unchanged(play, ref, lambda: play.rerun(ref, "a"), Conflict, "expires before a new deadline")
+
+
+def test_a_run_that_is_reopened_late_is_failed_by_its_deadline_before_its_retention_is_over(script: Script) -> None:
+    play, ref = failed(script)
+    play.clock.move(head_of(play, ref).expires - 2 * HOUR - play.clock.now())
+    play.retry(ref)
+    play.queue.clear()
+    play.clock.move(HOUR + MINUTE)
+    play.tick()
+    error = play.ended(ref).view.error
+    assert error is not None
+    assert error.kind == "DeadlineExceeded"
+    assert head_of(play, ref).due is None
 
 
 def test_a_run_whose_retention_is_over_is_gone_whatever_the_store_still_has_of_it(script: Script) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.histories import play
 from kernel.ports import Guard
 from kernel.testing.simulator.breaks import ALIASES, BREAKS, find
-from kernel.testing.simulator.history import play
 from tests.simulator.guards import BY_SEED
 
 

@@ -12,8 +12,9 @@ from bench.histories import play
 from kernel.testing.simulator.breaks import BREAKS
 from kernel.testing.simulator.shrink import shrink, smallest
 from kernel.testing.simulator.weather import KINDS
+from onewrite import Context, Workflow, stage
 from onewrite.testing import simulate
-from tests.shell.flows import Order, order
+from tests.shell.flows import Note, Order, order
 from tests.simulator.guards import BY_SEED
 
 HISTORIES = 120
@@ -74,11 +75,21 @@ def test_a_users_own_workflow_is_simulated() -> None:
     simulate((order, Order()), histories=10)
 
 
+def test_what_a_users_stage_asserts_is_looked_at() -> None:
+    @stage
+    def sceptic(ctx: Context, order: Order) -> Note:
+        assert ctx.attempt < 2, "once is enough"
+        raise ValueError("again")
+
+    with pytest.raises(AssertionError, match="what-stages-assert: sceptic: once is enough"):
+        simulate((Workflow("sceptical", input=Order).then(sceptic), Order()), histories=20)
+
+
 def test_what_breaks_in_a_users_own_workflow_is_told_with_its_seed_and_a_trace() -> None:
     with BREAKS["commit-is-next"].without(), pytest.raises(AssertionError, match=r"seed \d+: .*\n.*\n") as caught:
         simulate((order, Order()), histories=50)
 
-    assert "store.put" in str(caught.value)
+    assert "if commit-is-next   <- BREAKS one-commit-per-number" in str(caught.value).splitlines()[-1]
 
 
 def test_the_smallest_part_that_still_breaks_is_found() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import pytest
@@ -14,7 +13,7 @@ from bench.soak.soak import Soak
 from hosts.engines import EngineMissing
 from hosts.engines.dynamodb_local import ENGINE_VERSION
 from kernel.ports import Guard
-from tests.conftest import NOT_RUN
+from tests.conftest import absent
 from tests.proof import share, tell
 
 pytestmark = pytest.mark.dynamodb_local
@@ -37,10 +36,7 @@ def soaked(plan: Plan) -> Result:
     try:
         return Soak(plan, lambda _text: None, lambda _soak: None).run()
     except EngineMissing as error:
-        message = f"{NOT_RUN}: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        absent("DynamoDB Local", error)
 
 
 def test_every_accepted_run_is_accounted_for_whatever_is_killed_lost_or_doubled() -> None:

@@ -25,6 +25,7 @@ from kernel.ports import (
     RunRef,
     Snapshot,
 )
+from kernel.testing.simulator.world import EPOCH
 
 FEW = 6
 """Things of a list that are shown; of more only how many they are."""
@@ -49,7 +50,7 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
         case Guard():
             return f"if {value.value}"
         case Head():
-            due = f"due {value.due}, " if value.due is not None else "not due, "
+            due = f"due {_at(value.due)}, " if value.due is not None else "not due, "
             return f"head({value.status}, {due}due_seq {value.due_seq}, published {value.published})"
         case Commit():
             return f"{value.key} by {value.by} [{', '.join(map(event_text, events_of(value)))}] {value.token[:SHORT]}"
@@ -61,14 +62,15 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             changes = {key: each for key, each in asdict(value).items() if each is not None and each is not False}
             changes.pop("guard")
             changes.pop("listing_order", None)
-            told = ", ".join(f"{key}={each}" for key, each in changes.items() if key != "touched")
+            times = {key: _at(changes[key]) for key in ("due", "seen_due") if key in changes}
+            told = ", ".join(f"{key}={each}" for key, each in (changes | times).items() if key != "touched")
             return f"{told} {value.touched[:SHORT]} if {value.guard.value}"
         case Refusal():
             return f"REFUSED by {text(value.existing) or 'nothing'}"
         case Poke():
             return f"poke({value.run[:SHORT]}{f' {value.stage}' if value.stage else ''})"
         case Due():
-            return f"{text(value.ref)} due {value.due}"
+            return f"{text(value.ref)} due {_at(value.due)}"
         case Published():
             return f"{value.type} {value.id[-8:]}"
         case bytes():
@@ -76,9 +78,14 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
         case list() | tuple() if len(value) > FEW:
             return f"[{len(value)} of them]"
         case list() | tuple():
-            return f"[{', '.join(text(each) or 'ok' for each in value)}]"
+            return f"[{', '.join(each.key if isinstance(each, Commit) else text(each) or 'ok' for each in value)}]"
         case _:
             return str(value)
+
+
+def _at(milliseconds: int) -> str:
+    """A time as the trace's first column has it."""
+    return f"{(milliseconds - EPOCH) / 1000:.3f}"
 
 
 def events_of(commit: Commit) -> tuple[AnyEvent, ...]:

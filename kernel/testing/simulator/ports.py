@@ -55,6 +55,7 @@ class Port:
         chance, weather = actor.chance, world.weather
         if weather.calm:
             world.pause(actor, 3)
+            self._doing(method, arguments)
             answer = function(*arguments, **named)
             self._say(method, arguments, answer, "")
             return answer
@@ -69,6 +70,7 @@ class Port:
         if fault == "failing":
             self._say(method, arguments, "not made", fault)
             raise InfrastructureError(where)
+        self._doing(method, arguments)
         answer = function(*arguments, **named)
         if method in _READS and weather.strikes("garbled", chance, where):
             answer, fault = garble(answer, chance), "garbled"
@@ -96,6 +98,11 @@ class Port:
             world.pause(actor, chance.pick(SLOW))
         else:
             world.pause(actor, 1 + chance.below(15))
+
+    def _doing(self, method: str, arguments: tuple[Any, ...]) -> None:
+        """For the trace, if the call breaks an invariant, and so never answers."""
+        if self._world.trace is not None:
+            self._actor.doing = call_line(self._name, method, arguments, None, "")
 
     def _say(self, method: str, arguments: tuple[Any, ...], answer: object, fault: str) -> None:
         if self._world.trace is not None:

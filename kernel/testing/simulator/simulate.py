@@ -13,8 +13,8 @@ from kernel.testing.simulator.shrink import shrink
 def simulate(*runs: tuple[Flow, object], histories: int = 100, first: int = 0) -> None:
     """Play workflows in a world that is out to break them, and look at every invariant all along.
 
-    What a stage throws fails the stage, as it would anywhere: it is the engine's promises that are looked at, and what
-    your stages assert of the world that they change.
+    What a stage throws fails the stage, as it would anywhere: it is the engine's promises that are looked at. An
+    ``AssertionError`` is another thing: what your stages assert shall hold whatever happens.
 
     Args:
         runs: workflows, each with an input that is a model or a mapping.
@@ -22,8 +22,8 @@ def simulate(*runs: tuple[Flow, object], histories: int = 100, first: int = 0) -
         first: the seed of the first one. The same seed gives the same history.
 
     Raises:
-        AssertionError: an invariant broke; names it and the seed, and shows what happened, without the faults that do
-            not matter.
+        AssertionError: an invariant, or what a stage asserts, does not hold; names it and the seed, and shows what
+            happened, without the faults that do not matter. ``first=seed, histories=1`` plays it again.
     """
     one = partial(_play, runs)
     for seed in range(first, first + histories):

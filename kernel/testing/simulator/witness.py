@@ -193,11 +193,16 @@ class Witness:
             if self._undo is not None:
                 self._fail("cancel-wins-whole", f"{id_} while the run is undone")
             for needed in self._definition.program.needs(id_):
-                proceeds = self._spec(needed).on_failure is Strategy.PROCEED
-                passed = {"completed", "skipped", *(["failed"] if proceeds else [])}
-                if self._of(needed).status not in passed:
+                if not self._passed(needed):
                     self._fail("order-holds", f"{id_} before {needed}, which is {self._of(needed).status or 'unknown'}")
         stage.status = "scheduled"
+
+    def _passed(self, id_: str) -> bool:
+        """Whether what depends on a stage may go on."""
+        status = self._of(id_).status
+        return status in {"completed", "skipped"} or (
+            status == "failed" and self._spec(id_).on_failure is Strategy.PROCEED
+        )
 
     def _started(self, event: StageStarted, commit: Commit, when: int) -> None:
         stage, spec = self._of(event.stage), self._spec(event.stage)
@@ -229,6 +234,8 @@ class Witness:
 
     def _failed(self, event: StageFailed, commit: Commit, when: int) -> None:
         stage = self._of(event.stage)
+        if self._errors is None and event.error.kind == "AssertionError":
+            self._fail("what-stages-assert", f"{event.stage}: {event.error.message}")
         if self._errors is not None and event.error.kind not in self._errors:
             self._fail("no-unexpected-error", f"{event.stage}: {event.error.kind}: {event.error.message}")
         if stage.status == "suspended":
@@ -309,7 +316,7 @@ class Witness:
         if isinstance(event, RunCompleted):
             if self.cancelled:
                 self._fail("cancel-wins-whole", "a cancelled run completes")
-            left = [id_ for id_, stage in self.stages.items() if stage.status not in {"completed", "failed", "skipped"}]
+            left = [id_ for id_ in self._definition.stages if not id_.startswith(COMPENSATE) and not self._passed(id_)]
             if left:
                 self._fail("order-holds", f"the run completes without {', '.join(left)}")
 

@@ -51,6 +51,7 @@ class Actor:
         read_at: when it last looked at its clock.
         calls: ports that it has crossed.
         touches: the run that it is about, if only one; it may touch no other.
+        doing: the port call that it makes, for the trace.
         claims: what it started, by stage: the number of the commit, and the true time at which the lease ends.
     """
 
@@ -60,6 +61,7 @@ class Actor:
         "chance",
         "claims",
         "dies_at",
+        "doing",
         "frozen",
         "greenlet",
         "name",
@@ -83,6 +85,7 @@ class Actor:
         self.frozen = False
         self.calls = 0
         self.touches: RunRef | None = None
+        self.doing = ""
         self.claims: dict[str, tuple[int, int]] = {}
         self.greenlet: greenlet | None = None
 
@@ -179,6 +182,8 @@ class World:
             Broken: always.
         """
         error = Broken(invariant, message)
+        acting = self.acting
+        self.say(acting, f"{acting.doing if acting else ''}   <- BREAKS {error}")
         if getcurrent() is not self._hub:
             # User code and ticks survive exceptions, so the hub is told before anything can be caught.
             self._broken = error
@@ -228,9 +233,11 @@ class World:
         return min(times, default=None)
 
     def end(self, actors: Sequence[Actor] | None = None) -> None:
-        """Kill these processes; all, if none are named."""
+        """Kill these processes; all, if none are named. That is no part of the history."""
+        self.trace, trace = None, self.trace
         for actor in list(self.actors if actors is None else actors):
             if actor.greenlet:  # it has begun, and not ended
                 actor.rings_at = actor.dies_at = None
                 self._broken = None
                 actor.greenlet.throw(Crash("the history ends"))
+        self.trace = trace
