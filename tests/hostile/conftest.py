@@ -12,7 +12,7 @@ from tests.proof import share, tell
 
 settings.register_profile(
     PROFILE,
-    max_examples=share(300, 3_000),
+    max_examples=share(300, 2_000),
     derandomize=True,
     database=None,
     deadline=None,  # how long an example takes is the machine's business

@@ -63,6 +63,7 @@ ATTACKED = {
 
 OURS = {
     "kernel/core/codec.py from_json": "reads dead letters, which the outbox wrote",
+    "kernel/define/model.py Codec.nullable": "asks a type what it makes of null: nothing was sent",
     "kernel/define/compile.py _condition.decide": "a condition: what it throws fails its stage",
     "handlers/openapi.py document": "Powertools' own text",
     "handlers/problems.py plain": "text made one line earlier",
