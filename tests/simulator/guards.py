@@ -25,6 +25,7 @@ SEEDS = {
     "commit-token": 0,
     "start-digest": 14,
     "wake-first": 0,
+    "recovery-poke": 4,
     "publish-first": 2,
     "sign-of-life": 61,
     "timer-skew": 110,

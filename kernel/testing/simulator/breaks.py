@@ -139,6 +139,10 @@ def _no_wake(_env: Environment, _session: Session, _now: int) -> None:
     return
 
 
+def _no_poke(_env: Environment, _pokes: object) -> None:
+    return
+
+
 def _any_flush(env: Environment, session: Session) -> outbox.Flush:
     done = outbox.flush(env, session)
     return replace(done, clean=True)
@@ -253,6 +257,12 @@ _ORDER = (
         "Before the first commit on a sleeping or finished run, it is brought near in the due index.",
         frozenset({"no-run-is-forgotten"}),
         _swap(heads, "wake", _no_wake),
+    ),
+    Break(
+        "recovery-poke",
+        "A tick pokes whoever is needed, since the message that said so may be lost.",
+        frozenset({"quiet-at-last"}),
+        _swap(tick, "send", _no_poke),
     ),
     Break(
         "publish-first",

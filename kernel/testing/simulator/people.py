@@ -169,6 +169,8 @@ class People:
         read.show(env, ref, seq=session.state.seq // 2)
         read.show(env, ref, at=session.state.at)
         page = read.list_runs(env, ref.tenant, [session.head.workflow], limit=2)
+        if any(entry.ref.tenant != ref.tenant for entry in page):
+            self._world.fail("tenants-are-apart", f"{page} is listed for {ref.tenant}")
         last = (page[-1].created, page[-1].ref.run) if page else None
         read.list_runs(env, ref.tenant, [session.head.workflow], before=env.clock.now(), cursor=last, limit=2)
         read.wait_for(env, ref, timeout=10)

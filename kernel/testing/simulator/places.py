@@ -45,6 +45,16 @@ class WatchedStore(MemoryStore):
             self._watch.updated(ref, change, before, after)
         return refusal
 
+    def get(self, ref: RunRef, key: str) -> Item | None:
+        """Get, under the watch's eyes."""
+        self._watch.read(ref)
+        return super().get(ref, key)
+
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
+        """Read on, under the watch's eyes."""
+        self._watch.read(ref)
+        return super().range(ref, low, high, limit=limit, descending=descending)
+
     def _show(self, ref: RunRef, head: Head) -> None:
         """Keep what the index shows from now on."""
         shown = dict(self._shown)

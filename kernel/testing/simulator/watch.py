@@ -6,17 +6,33 @@ from collections.abc import Callable, Mapping
 from zlib import crc32
 
 from msgspec import Struct
+from msgspec.json import encode
 
-from kernel.core.codec import encode_snapshot, initial_state
+from kernel.core.codec import decode_snapshot, initial_state
 from kernel.core.definition import Definition
-from kernel.core.events import RUN_LEVEL, AnyEvent, StageStarted, Value
+from kernel.core.events import RUN_LEVEL, AnyEvent, RunCreated, StageStarted, Value
 from kernel.core.evolve import fold
 from kernel.core.plan import Idle, plan
 from kernel.core.state import State
-from kernel.ports import HEAD, Commit, Data, Dead, Guard, Head, HeadUpdate, Item, Live, Published, RunRef, Snapshot
+from kernel.ports import (
+    HEAD,
+    LOG,
+    Commit,
+    Data,
+    Dead,
+    Guard,
+    Head,
+    HeadUpdate,
+    Item,
+    Live,
+    Published,
+    RunRef,
+    Snapshot,
+    log_key,
+)
 from kernel.shell import heads
 from kernel.shell.environment import Environment, Limits
-from kernel.shell.load import creation, events_of
+from kernel.shell.load import creation, events_of, load
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.witness import EXPECTED_ERRORS, GARBLED, Witness
 from kernel.testing.simulator.world import Actor, World
@@ -111,6 +127,11 @@ class Watch:
             fail("published-at-least-once", f"the cursor passed {unsettled}")
         self._settled(ref)
 
+    def read(self, ref: RunRef) -> None:
+        """Something of a run was read."""
+        if ref in self.runs:
+            self._tenant(ref)
+
     def _tenant(self, ref: RunRef) -> None:
         acting = self._world.acting
         if acting is not None and acting.touches not in (None, ref):
@@ -181,7 +202,9 @@ class Watch:
         fail, seen = self._world.fail, self.runs[ref]
         if isinstance(existing, Snapshot) and (existing.seq, existing.fold) >= (snapshot.seq, snapshot.fold):
             fail("snapshots-go-forward", f"snapshot {snapshot.seq} over {existing.seq}")
-        if snapshot.body != encode_snapshot(self._folded(ref, seen, snapshot.seq)):
+        _, created = creation(ref, seen.head)
+        decoded = decode_snapshot(snapshot.body, created[0]) if isinstance(created[0], RunCreated) else None
+        if plain(decoded) != plain(self._folded(ref, seen, snapshot.seq)):
             fail("replay-equals-live", f"the snapshot of {snapshot.seq} is not what the log says")
 
     def _folded(self, ref: RunRef, seen: Seen, seq: int) -> State:
@@ -276,10 +299,22 @@ class Watch:
             return  # its retention was over before it was, or before the sink took what it had to tell
         if not seen.witness.over:
             fail("quiet-at-last", "its log has no end")
-        if encode_snapshot(seen.state) != encode_snapshot(self._folded(ref, seen, seen.state.seq)):
-            fail("replay-equals-live", "the state is not what the log says")
+        session = load(env.store, ref)
+        if session is None or plain(session.state) != plain(self._folded(ref, seen, seen.state.seq)):
+            fail("replay-equals-live", "what is loaded is not what the log says")
+        stored = env.store.range(ref, LOG, log_key(9_999_999_999), limit=1_000_000)
+        if list(stored) != seen.commits:
+            fail("one-commit-per-number", "the log is not what was written")
+        error = seen.state.error
+        if error is not None and error.kind == "DeadlineExceeded" and seen.witness.at_leisure:
+            fail("quiet-at-last", "a run that had time enough ended by its deadline")
         unsettled = [place for place in seen.wanted if place not in seen.settled]
         if unsettled:
             fail("published-at-least-once", f"{unsettled} never were")
         if (head_status := seen.head.status) != seen.state.status.value:
             fail("status-is-true", f"a run that is {seen.state.status} is left as {head_status}")
+
+
+def plain(state: State | None) -> bytes:
+    """All of a state, to be compared: recorded values by their text."""
+    return encode(state)

@@ -56,6 +56,8 @@ EXPECTED_ERRORS = frozenset(
     }
 )
 """Errors that a stage can fail with here. Any other would be the kernel's own."""
+LEISURE = 28_800_000
+"""Milliseconds that the stages of a run may wait for in all, if its deadline, a day, is to be ample."""
 GARBLED = frozenset({"CorruptLog", "NewerFormat"})
 """The same, where what is read may be damaged."""
 
@@ -124,6 +126,16 @@ class Witness:
         self._done: list[str] = []
         self._undo: tuple[str, ...] | None = None
         self._undone = 0
+
+    @property
+    def at_leisure(self) -> bool:
+        """The run has the default deadline, and its stages cannot wait for even a third of that."""
+        waits = sum(
+            (spec.poll.limit if spec.poll else 0)
+            + sum(spec.retry.delay(failed, 0.0) for failed in range(1, spec.retry.attempts))
+            for spec in self._definition.stages.values()
+        )
+        return self._definition.deadline is None and waits < LEISURE
 
     def see(self, commit: Commit, event: AnyEvent, when: int, since: int) -> None:  # noqa: C901, PLR0912 - one case for each event
         """The next event.
@@ -301,12 +313,38 @@ class Witness:
     def _reopened(self, event: RunReopened) -> None:
         if not self.over:
             self._fail("cancel-wins-whole", "a run that goes on was reopened")
+        self._resets(event)
         self.over = self.cancelled = False
         self.deadline = event.deadline
         self._undo, self._undone = None, 0
         for id_ in event.reset:
             self.stages.pop(id_, None)
         self._done = [id_ for id_ in self._done if id_ not in event.reset]
+
+    def _resets(self, event: RunReopened) -> None:
+        """What has an outcome that stands is kept: all but what depends on what has none, or on one named stage."""
+        stages = {id_: stage for id_, stage in self.stages.items() if stage.status and not id_.startswith(COMPENSATE)}
+        undone = {id_.removeprefix(COMPENSATE) for id_ in self.stages if id_.startswith(COMPENSATE)}
+        needed = self._closure({id_ for id_ in stages if id_ in undone or not self._passed(id_)})
+        reset = {id_ for id_ in event.reset if not id_.startswith(COMPENSATE)}
+        if missing := (needed & stages.keys()) - reset:
+            self._fail("recorded-is-immutable", f"{missing} have no outcome that stands, and are not run again")
+        extra = reset - needed
+        named = not event.reason  # who retries gives a reason here, who reruns from a stage gives none
+        if extra and not (named and any(extra <= self._closure({id_}) for id_ in extra)):
+            self._fail("recorded-is-immutable", f"{extra} have an outcome that stands, and are run again")
+
+    def _closure(self, stages: set[str]) -> set[str]:
+        """These stages, and all that depend on them."""
+        found, size = set(stages), -1
+        while size != len(found):
+            size = len(found)
+            found |= {
+                id_
+                for id_ in self._definition.stages
+                if not id_.startswith(COMPENSATE) and found.intersection(self._definition.program.needs(id_))
+            }
+        return found
 
     def _ends(self, event: RunCompleted | RunFailed | RunCancelled, when: int) -> None:
         self.over = True
@@ -319,6 +357,26 @@ class Witness:
             left = [id_ for id_ in self._definition.stages if not id_.startswith(COMPENSATE) and not self._passed(id_)]
             if left:
                 self._fail("order-holds", f"the run completes without {', '.join(left)}")
+        elif not late:
+            self._undone_or_not(event)
+
+    def _undone_or_not(self, event: RunFailed | RunCancelled) -> None:
+        """A run fails because a stage has, and only once everything is undone that is to be."""
+        if self._undo is not None:
+            if self._undone != len(self._undo):
+                self._fail("what-is-to-be-undone-is", f"the run ends with {self._undone} of {self._undo} undone")
+            return
+        if isinstance(event, RunCancelled):
+            return
+        failed = [
+            self._spec(id_).on_failure
+            for id_, stage in self.stages.items()
+            if stage.status == "failed" and self._spec(id_).on_failure is not Strategy.PROCEED
+        ]
+        if not failed:
+            self._fail("order-holds", "the run fails, though no stage has")
+        if Strategy.COMPENSATE in failed and any(self._spec(id_).compensated for id_ in self._done):
+            self._fail("what-is-to-be-undone-is", f"the run fails, and nothing of {self._done} is undone")
 
     def _sleeps(self, until: int) -> None:
         for id_, stage in self.stages.items():

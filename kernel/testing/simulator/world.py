@@ -196,7 +196,7 @@ class World:
         Raises:
             Broken: it is not.
         """
-        if isinstance(error, LogError) and not self.weather.rates["garbled"]:
+        if isinstance(error, LogError) and not self.weather.counts["garbled"]:
             self.fail("no-unexpected-error", repr(error))
 
     # --- what the hub does -----------------------------------------------------------------------------------------
