@@ -11,7 +11,7 @@ from infra.dynamodb import guards
 from infra.dynamodb.items import from_attributes, to_attributes
 from infra.dynamodb.store import Consumed, DynamoDbStore
 from kernel.errors import CorruptLog, InfrastructureError, Missing, NewerFormat, Unavailable
-from kernel.ports import HEAD, Guard, HeadUpdate, Item, Refusal, RunRef, log_key
+from kernel.ports import HEAD, Due, Guard, HeadUpdate, Item, Refusal, RunRef, log_key
 from kernel.testing.conformance.examples import commit, data, dead, head, live, snapshot
 from tests.infra.aws import client_error, fake
 
@@ -224,3 +224,15 @@ def test_an_item_that_lacks_an_attribute_is_corrupt_and_named(item: Item) -> Non
 def test_an_item_of_an_unknown_kind_was_written_by_a_newer_version() -> None:
     with pytest.raises(NewerFormat, match="act#charge of run acme#r1"):
         from_attributes({"PK": {"S": "acme#r1"}, "SK": {"S": "act#charge"}})
+
+
+def test_unreadable_entries_of_the_due_index_hide_none_that_come_after_them() -> None:
+    """A page of nothing but those is not the last: who reads the index takes less than asked for as its end."""
+    good = {"PK": {"S": "acme#r1"}, "due": {"N": "5"}}
+    client = fake(
+        {"Items": [{"PK": {"S": "nobody's"}}] * 2, "LastEvaluatedKey": {"PK": {"S": "a"}}},
+        {"Items": [good, good], "LastEvaluatedKey": {"PK": {"S": "b"}}},
+    )
+
+    assert DynamoDbStore(client, "t").due("due#0", 9, 2) == [Due(REF, 5), Due(REF, 5)]
+    assert [request["Limit"] for _, request in client.requests] == [2, 2]
