@@ -102,16 +102,9 @@ def rendered(ctx: Context, job: Job) -> Note | Pending:
     return world.do(ctx, "rendered", ctx.run_input(Order))
 
 
-@stage(check=rendered, every=timedelta(minutes=1), limit=timedelta(hours=6))
-def render(ctx: Context, order: Order) -> Note | Suspend[Job]:
-    """Hand a job to the provider."""
-    world.do(ctx, "render", order)
-    return Suspend(Job(id="j-1"))
-
-
 @stage(check=rendered, every=timedelta(hours=1), limit=timedelta(days=6))
 def render_slowly(ctx: Context, order: Order) -> Note | Suspend[Job]:
-    """As ``render``, checked by the hour."""
+    """Hand a job to the provider, and ask for it by the hour."""
     world.do(ctx, "render", order)
     return Suspend(Job(id="j-1"))
 
@@ -122,7 +115,6 @@ def publish(ctx: Context, note: Note) -> Note:
     return world.do(ctx, "publish", ctx.run_input(Order))
 
 
-media = Workflow("media", input=Order).then(render).then(publish)
 media_slow = Workflow("media-slow", input=Order).then(render_slowly).then(publish)
 
 
@@ -135,4 +127,4 @@ def _steps(count: int, *, chain: bool = True) -> Workflow[Order, Note]:
 
 steps = {(count, chain): _steps(count, chain=chain) for count in (1, 5, 12, 40) for chain in (True, False)}
 
-ALL = (order, order_stopping, media, media_slow, *steps.values())
+ALL = (order, order_stopping, media_slow, *steps.values())

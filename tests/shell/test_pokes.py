@@ -55,6 +55,14 @@ def test_a_poke_that_names_a_stage_leaves_the_others_to_theirs(script: Script) -
     assert script.calls == ["a", "c"]
 
 
+@pytest.mark.parametrize("stage", ["a", "compensate:a", "nonsense"])
+def test_a_poke_that_names_a_stage_nobody_waits_for_is_for_all_that_are_ready(script: Script, stage: str) -> None:
+    """One that came late or was doubled: there may be no other left for those that are ready."""
+    play, ref = scattered(script)
+    play.attend(ref, stage)
+    assert script.calls == ["a", "b", "c", "d"]
+
+
 def test_without_chaining_a_worker_runs_one_of_the_stages_that_are_ready(script: Script) -> None:
     play, ref = scattered(script, chain=False)
     play.attend(ref)
