@@ -83,9 +83,10 @@ class DeadLetter(Struct, frozen=True):
 
 
 class DeadLetterList(Struct, frozen=True):
-    """The oldest hundred dead letters of a run."""
+    """The oldest hundred dead letters of a run; and what is wrong with those of them that cannot be read."""
 
     dead_letters: list[DeadLetter]
+    unreadable: list[str]
 
 
 class Replayed(Struct, frozen=True):

@@ -6,6 +6,7 @@ Their arguments have the names that callers use for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -31,7 +32,7 @@ from handlers.answers import (
 from handlers.requests import cursor_after, json_text, read_cursor
 from kernel.core.events import COMPENSATE
 from kernel.errors import NotFound
-from kernel.ports import HEAD, RunRef
+from kernel.ports import HEAD, Dead, RunRef, Unreadable
 from kernel.shell import heads, outbox
 from kernel.shell import read as kernel_read
 from kernel.shell.cancel import cancel
@@ -50,6 +51,8 @@ T = TypeVar("T")
 
 OUTPUT_LIMIT = 2_000_000
 """Bytes of a run's output that fit an answer: a Lambda response is at most 6 MB, its quotes escaped twice."""
+MOST_LETTERS = 100
+"""Dead letters of a run that an answer holds."""
 PAGE_LIMIT = 1_000_000
 """Bytes after which a page of a log ends, whatever its limit."""
 
@@ -200,9 +203,14 @@ class Operations:
         """Events of a run that could not be published."""
         ref = RunRef(caller.tenant, run)
         kernel_read.find(self.env, ref)
-        letters = outbox.dead_letters(self.env, ref)
+        letters = list(islice(outbox.dead_letters(self.env, ref), MOST_LETTERS))
         return DeadLetterList(
-            [DeadLetter(each.seq, each.index, each.at, each.error, Raw(each.body)) for each in letters]
+            [
+                DeadLetter(each.seq, each.index, each.at, each.error, Raw(each.body))
+                for each in letters
+                if isinstance(each, Dead)
+            ],
+            [str(each.error) for each in letters if isinstance(each, Unreadable)],
         )
 
     def replay_dead_letters(self, caller: Caller, *, run: str) -> Replayed:

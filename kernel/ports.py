@@ -2,8 +2,8 @@
 
 An adapter implements a port; ``kernel.testing.conformance`` says what it must be true to. Adapters raise
 ``Unavailable`` when a call was throttled, failed or has an unknown outcome, ``Missing`` when what they talk to does not
-exist, a plain ``InfrastructureError`` when they are asked for what cannot be (an item too large for the store), and
-``LogError`` for an item that cannot be read.
+exist, and a plain ``InfrastructureError`` when they are asked for what cannot be (an item too large for the store). An
+item that cannot be read is no error of the call: ``Unreadable`` takes its place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
+
+from kernel.errors import LogError
 
 # --- names of things -------------------------------------------------------------------------------------------------
 
@@ -62,7 +64,7 @@ class Head(Struct, frozen=True, kw_only=True):
         published: number of the last commit whose events are published; -1 before commit 0 is.
         published_events: how many events of the commit after that are settled, too.
         publish_failures: how often publishing what comes next has failed.
-        touched: token of the latest update, so that its writer knows it again.
+        look: token of the latest look of a tick, so that the tick knows its own claim again.
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
         digest: of what was asked for, so that a repeated start is told from another one.
     """
@@ -83,7 +85,7 @@ class Head(Struct, frozen=True, kw_only=True):
     published: int
     published_events: int = 0
     publish_failures: int
-    touched: str
+    look: str
     token: str
     by: str
     events: bytes
@@ -197,7 +199,35 @@ class Dead(Struct, frozen=True):
         return f"dead#{self.seq:010d}#{self.index:05d}"
 
 
+class Unreadable(Struct, frozen=True):
+    """Stands for an item that is there, but cannot be read. Whether that matters is for the reader to say.
+
+    Attributes:
+        key: its sort key.
+        error: what is wrong with it.
+    """
+
+    key: str
+    error: LogError
+
+
 Item = Head | Commit | Snapshot | Data | Live | Dead
+"""What can be written."""
+
+Found = Item | Unreadable
+"""What can be read."""
+
+
+def readable(found: Found | None) -> Item | None:
+    """An item that was read.
+
+    Raises:
+        LogError: it cannot be.
+    """
+    if isinstance(found, Unreadable):
+        raise found.error
+    return found
+
 
 # --- conditions ------------------------------------------------------------------------------------------------------
 
@@ -230,7 +260,7 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
 
     Attributes:
         guard: the condition; it compares the ``seen_*`` fields and ``due_seq``.
-        touched: random token of this update, so that its writer knows it again after a lost reply.
+        look: a tick's claim: its random token, so that the tick knows it again after a lost reply.
         due, due_seq, status, published, published_events, publish_failures: new values.
         listing_order: goes with ``status``.
         clear_due: take the run out of the *due* index.
@@ -238,7 +268,7 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
     """
 
     guard: Guard
-    touched: str
+    look: str | None = None
     due: int | None = None
     due_seq: int | None = None
     status: str | None = None
@@ -257,7 +287,7 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
 class Refusal(Struct, frozen=True):
     """A guard said no. ``existing`` is the item as it is, consistently read; None if there is none."""
 
-    existing: Item | None
+    existing: Found | None
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------
@@ -292,11 +322,11 @@ class Store(Protocol):
         """Change the head if the guard holds. Never creates one."""
         ...
 
-    def get(self, ref: RunRef, key: str) -> Item | None:
+    def get(self, ref: RunRef, key: str) -> Found | None:
         """One item, consistently read."""
         ...
 
-    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Found]:
         """Up to ``limit`` items with ``low <= key <= high`` in order of key, consistently read.
 
         May give fewer than there are only when it gives ``limit`` items.

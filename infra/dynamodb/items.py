@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.dynamodb.attributes import binary, fraction, number, text
-from kernel.errors import CorruptLog, NewerFormat
+from kernel.errors import CorruptLog, LogError, NewerFormat
 from kernel.ports import (
     DATA,
     DEAD,
@@ -38,6 +38,7 @@ from kernel.ports import (
     Live,
     RunRef,
     Snapshot,
+    Unreadable,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-    from kernel.ports import Item
+    from kernel.ports import Found, Item
 
     Attributes = dict[str, AttributeValueTypeDef]
 
@@ -101,7 +102,7 @@ def _head(head: Head) -> Attributes:
         "published": {"N": str(head.published)},
         "published_events": {"N": str(head.published_events)},
         "publish_failures": {"N": str(head.publish_failures)},
-        "touched": {"S": head.touched},
+        "look": {"S": head.look},
         "token": {"S": head.token},
         "by": {"S": head.by},
         "events": {"S": head.events.decode()},
@@ -111,6 +112,14 @@ def _head(head: Head) -> Attributes:
     if head.due is not None:
         attributes["due"] = {"N": str(head.due)}
     return attributes
+
+
+def found(raw: Mapping[str, Any]) -> Found:
+    """An item that was read, or what stands for one that cannot be."""
+    try:
+        return from_attributes(raw)
+    except LogError as error:
+        return Unreadable(_key_of(raw, "SK"), error)
 
 
 # boto3 types what it returns as it types what it is given, so reading is not worth its types: what is in the
@@ -172,7 +181,7 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         published=number(raw, "published"),
         published_events=number(raw, "published_events"),
         publish_failures=number(raw, "publish_failures"),
-        touched=text(raw, "touched"),
+        look=text(raw, "look"),
         token=text(raw, "token"),
         by=text(raw, "by"),
         events=text(raw, "events").encode(),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import PutItemInputTypeDef, QueryInputTypeDef, UpdateItemInputTypeDef
 
-    from kernel.ports import Due, Guard, HeadUpdate, Item, Listed, RunRef
+    from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, RunRef
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class DynamoDbStore:
             self._on_consumed(Consumed("update", HEAD, write=_units(answer)))
         return None
 
-    def get(self, ref: RunRef, key: str) -> Item | None:
+    def get(self, ref: RunRef, key: str) -> Found | None:
         """One item, consistently read. Costs a read unit per started 4 KB."""
         try:
             answer = self._client.get_item(
@@ -128,9 +128,9 @@ class DynamoDbStore:
         if self._on_consumed is not None:
             self._on_consumed(Consumed("get", key, read=_units(answer)))
         found = answer.get("Item")
-        return items.from_attributes(found) if found else None
+        return items.found(found) if found else None
 
-    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Found]:
         """Up to ``limit`` items with ``low <= key <= high`` in order of key, consistently read."""
         if low > high:
             return ()
@@ -147,7 +147,7 @@ class DynamoDbStore:
             "ScanIndexForward": not descending,
         }
         found = self._pages(request, limit, Consumed("range", low), f"reading {low} to {high} of run {ref.partition}")
-        return [items.from_attributes(raw) for raw in found]
+        return [items.found(raw) for raw in found]
 
     def delete(self, ref: RunRef, key: str) -> None:
         """Remove an item if it is there."""
@@ -228,7 +228,7 @@ class DynamoDbStore:
             units = float(-(-larger // _UNIT))
             self._on_consumed(Consumed(operation, key, write=units, refused=True))
         # Not every engine returns the item with the refusal: none returned does not say that there is none.
-        return Refusal(items.from_attributes(raw) if raw else self.get(ref, key))
+        return Refusal(items.found(raw) if raw else self.get(ref, key))
 
     def _failure(self, error: Exception, doing: str) -> InfrastructureError:
         if code_of(error) == "ValidationException" and _TOO_LARGE in str(error):
@@ -254,7 +254,9 @@ def _readable(found: Iterable[Mapping[str, Any]]) -> Iterator[Due]:
 
 def _update_expression(change: HeadUpdate) -> str:
     """What changes: fields that are not None, each under its own name."""
-    assignments = ["touched = :touched"]
+    assignments: list[str] = []
+    if change.look is not None:
+        assignments.append("look = :look")
     if change.due is not None:
         assignments.append("due = :due")
     if change.due_seq is not None:
@@ -269,7 +271,10 @@ def _update_expression(change: HeadUpdate) -> str:
         assignments.append("published_events = :published_events")
     if change.publish_failures is not None:
         assignments.append("publish_failures = :publish_failures")
-    return f"SET {', '.join(assignments)}{' REMOVE due' if change.clear_due else ''}"
+    clauses = [f"SET {', '.join(assignments)}"] if assignments else []
+    if change.clear_due:
+        clauses.append("REMOVE due")
+    return " ".join(clauses)
 
 
 def _units(answer: Mapping[str, Any]) -> float:

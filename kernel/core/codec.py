@@ -62,9 +62,13 @@ def to_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON-able struct or buil
     return _encode_any(value)
 
 
-def from_json(text: bytes) -> Any:  # noqa: ANN401 - JSON is untyped
-    """Plain Python values from JSON text."""
-    return msgspec.json.decode(text)
+def from_json(text: bytes, kind: Any = Any) -> Any:  # noqa: ANN401 - JSON is untyped, unless it is said what it holds
+    """A record of this kind from JSON text, or else plain Python values.
+
+    Raises:
+        ValueError: the text holds something else.
+    """
+    return msgspec.json.decode(text, type=kind)
 
 
 def inline(text: bytes) -> Value:

@@ -29,18 +29,27 @@ from kernel.core.events import (
     Value,
 )
 from kernel.core.state import RunStatus, StageState, StageStatus, State
+from kernel.errors import CorruptLog
 
 FOLD_VERSION = 1
 """Changes whenever the fold, the shape of ``State`` or the event format does: another version's snapshot is ignored."""
 
 
 def fold(state: State, seq: int, at: int, events: Iterable[AnyEvent]) -> State:
-    """Fold one commit into ``state`` (which is changed) and return it."""
+    """Fold one commit into ``state`` (which is changed) and return it.
+
+    Raises:
+        CorruptLog: it speaks of a stage that nothing before it has.
+    """
     state.seq = seq
     state.at = at
     state.asleep = None
-    for event in events:
-        evolve(state, event)
+    try:
+        for event in events:
+            evolve(state, event)
+    except LookupError as error:
+        message = f"run {state.identity.run}: commit {seq} contradicts what comes before it: {error!r}"
+        raise CorruptLog(message) from error
     return state
 
 

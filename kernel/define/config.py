@@ -74,6 +74,24 @@ def configure(plan: Plan, config: Mapping[str, object] | None, preset: str | Non
     return msgspec.json.encode(complete) if complete else None
 
 
+def same(plan: Plan, one: bytes | None, other: bytes | None) -> bool:
+    """Whether two recorded configurations are equal, though their texts may not be."""
+    if one is None or other is None:
+        return one is other
+    try:
+        stages, others = _by_stage(one), _by_stage(other)
+    except msgspec.MsgspecError:  # one is none
+        return False
+    return stages.keys() == others.keys() and all(
+        id_ in plan.placed and codec_of(plan.placed[id_].stage.contract.config).same(text, others[id_])
+        for id_, text in stages.items()
+    )
+
+
+def _by_stage(config: bytes) -> dict[str, bytes]:
+    return {id_: bytes(text) for id_, text in msgspec.json.decode(config, type=dict[str, msgspec.Raw]).items()}
+
+
 def _fields(given: object, model: type[BaseModel], where: str) -> dict[str, object]:
     """The fields given, by name."""
     if given is None:

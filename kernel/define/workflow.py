@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from kernel.define.compile import definition_of
-from kernel.define.config import configure, require_presets
+from kernel.define.config import configure, require_presets, same
 from kernel.define.model import codec_of, is_model
 from kernel.define.plan import Placed, Plan, Presets
 from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from kernel.core.definition import Definition
     from kernel.define.context import Context
+
+Request = tuple[bytes, bytes | None]
+"""What a run was asked for with: its accepted input and its configuration, as recorded."""
 
 MAX_STAGES = 2_000
 """How many stages a workflow may have, its compensations not counted."""
@@ -335,6 +338,10 @@ class Workflow(Generic[In, *Now]):
                 configuration, or one that does not fit its model.
         """
         return configure(self._plan, config, preset)
+
+    def same(self, one: Request, other: Request) -> bool:
+        """Whether two requests ask for the same, though their texts may not be."""
+        return codec_of(self._plan.input).same(one[0], other[0]) and same(self._plan, one[1], other[1])
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of a run's input."""

@@ -121,9 +121,9 @@ def run_check(
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:
-    if isinstance(error, InfrastructureError):
+    if isinstance(error, InfrastructureError | LogError):
         return True
-    if isinstance(error, InvalidInput | LogError):
+    if isinstance(error, InvalidInput):
         return False
     return not isinstance(error, Exception) or code.retryable(error)
 

@@ -12,10 +12,11 @@ from msgspec.structs import replace
 
 from kernel.core.state import State
 from kernel.errors import NotFound
-from kernel.ports import Guard, Head, HeadUpdate, RunRef
+from kernel.ports import HEAD, Guard, Head, HeadUpdate, RunRef, readable
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.load import Session
+from kernel.shell.logs import log
 
 OPEN = "open"
 PARKED = "parked"
@@ -48,20 +49,23 @@ def listing_order(status: str, created: int, run: str) -> str:
     return f"{status}#{created:013d}#{run}"
 
 
-def _update(env: Environment, session: Session, change: HeadUpdate) -> bool:
-    """Make the change; False if its guard refused it. The session's head follows what is known of it."""
+def _update(env: Environment, session: Session, change: HeadUpdate) -> None:
+    """Make the change if its guard allows it; the session's head is then what is known of it.
+
+    Refused by an earlier try of this very update, whose reply was lost, or by what others did since: the head that
+    comes with the refusal says what is left to do, if anything.
+    """
     refusal = insist(env, lambda: env.store.update(session.ref, change))
     if refusal is not None:
-        if not isinstance(refusal.existing, Head):
+        existing = readable(refusal.existing)
+        if not isinstance(existing, Head):
             message = f"run {session.ref.run} is gone: its retention is over"
             raise NotFound(message)
-        session.head = refusal.existing
-        # Refused by an earlier try of this very update, whose reply was lost: it is done.
-        return refusal.existing.touched == change.touched
+        session.head = existing
+        return
     head = session.head
     session.head = replace(
         head,
-        touched=change.touched,
         due=None if change.clear_due else head.due if change.due is None else change.due,
         due_seq=head.due_seq if change.due_seq is None else change.due_seq,
         status=change.status or head.status,
@@ -70,15 +74,19 @@ def _update(env: Environment, session: Session, change: HeadUpdate) -> bool:
         published_events=head.published_events if change.published_events is None else change.published_events,
         publish_failures=head.publish_failures if change.publish_failures is None else change.publish_failures,
     )
-    return True
 
 
 def claim_look(env: Environment, ref: RunRef, seen: int, now: int) -> bool:
     """A tick takes a due run: moves ``due``, so that no other tick does the same work."""
-    touched = env.random.token()
-    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=touched, due=now + env.limits.look_grace, seen_due=seen)
+    look = env.random.token()
+    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, look=look, due=now + env.limits.look_grace, seen_due=seen)
     refusal = insist(env, lambda: env.store.update(ref, change))
-    return refusal is None or (isinstance(refusal.existing, Head) and refusal.existing.touched == touched)
+    return refusal is None or _is_ours(refusal.existing, look)
+
+
+def _is_ours(existing: object, look: str) -> bool:
+    """Refused by an earlier try of this very claim, whose reply was lost: the run is taken."""
+    return isinstance(existing, Head) and existing.look == look
 
 
 def wake(env: Environment, session: Session, now: int) -> None:
@@ -93,7 +101,6 @@ def wake(env: Environment, session: Session, now: int) -> None:
     due = seen if seen is not None and now < seen <= near else near
     change = HeadUpdate(
         guard=Guard.WAKE_IS_NEWER,
-        touched=env.random.token(),
         due=due,
         due_seq=session.state.seq + 1,
         status=status,
@@ -102,21 +109,18 @@ def wake(env: Environment, session: Session, now: int) -> None:
     _update(env, session, change)
 
 
-def sleep(env: Environment, session: Session, until: int) -> bool:
+def sleep(env: Environment, session: Session, until: int) -> None:
     """After the commit that put the run to sleep: move ``due`` to shortly before it must wake."""
     for _ in range(2):  # a refusal tells what a tick has made of ``due`` meanwhile
-        if session.head.due is None or session.head.due_seq > session.state.seq:
-            return False
+        if session.head.due_seq > session.state.seq or not is_near(env, session, until):
+            return
         change = HeadUpdate(
             guard=Guard.SLEEP_IS_LATEST,
-            touched=env.random.token(),
             due=until - lead(env),
             due_seq=session.state.seq,
             seen_due=session.head.due,
         )
-        if _update(env, session, change):
-            return True
-    return False
+        _update(env, session, change)
 
 
 def is_near(env: Environment, session: Session, until: int) -> bool:
@@ -130,12 +134,11 @@ def lead(env: Environment) -> int:
     return max(2 * env.limits.tick, env.limits.look_grace)
 
 
-def finalise(env: Environment, session: Session) -> bool:
+def finalise(env: Environment, session: Session) -> None:
     """After a finished run's events are published: set its coarse status and take it out of the *due* index."""
     status = coarse(session.state)
     change = HeadUpdate(
         guard=Guard.FINALISE_IS_LATEST,
-        touched=env.random.token(),
         due_seq=session.state.seq,
         status=status,
         listing_order=_order(session, status),
@@ -144,33 +147,35 @@ def finalise(env: Environment, session: Session) -> bool:
         publish_failures=0,
         clear_due=True,
     )
-    return _update(env, session, change)
+    _update(env, session, change)
 
 
-def forget(env: Environment, session: Session) -> bool:
+def forget(env: Environment, ref: RunRef) -> None:
     """Take a run out of the *due* index whose retention is over: none of it counts any more, finished or not."""
-    touched, seen = env.random.token(), session.head.due
-    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=touched, seen_due=seen, clear_due=True)
-    return _update(env, session, change)
+    head = readable(insist(env, lambda: env.store.get(ref, HEAD)))
+    if not isinstance(head, Head) or head.due is None:
+        return
+    if head.status in (OPEN, PARKED):
+        log.error("run taken out of the due index unfinished: its retention is over", extra={"run": ref.run})
+    change = HeadUpdate(guard=Guard.DUE_AS_SEEN, seen_due=head.due, clear_due=True)
+    insist(env, lambda: env.store.update(ref, change))
 
 
-def set_status(env: Environment, session: Session, status: str) -> bool:
+def set_status(env: Environment, session: Session, status: str) -> None:
     """Park or unpark: this deployment does not have, or has again, what the run is pinned to."""
     change = HeadUpdate(
         guard=Guard.STATUS_AS_SEEN,
-        touched=env.random.token(),
         status=status,
         listing_order=_order(session, status),
         seen_status=session.head.status,
     )
-    return _update(env, session, change)
+    _update(env, session, change)
 
 
-def move_cursor(env: Environment, session: Session, published: int, *, events: int = 0, failures: int = 0) -> bool:
+def move_cursor(env: Environment, session: Session, published: int, *, events: int = 0, failures: int = 0) -> None:
     """Commits up to ``published`` and ``events`` of the next are settled; what comes then has failed so often."""
     change = HeadUpdate(
         guard=Guard.CURSOR_AS_SEEN,
-        touched=env.random.token(),
         published=published,
         published_events=events,
         publish_failures=failures,
@@ -178,7 +183,7 @@ def move_cursor(env: Environment, session: Session, published: int, *, events: i
         seen_events=session.head.published_events,
         seen_failures=session.head.publish_failures,
     )
-    return _update(env, session, change)
+    _update(env, session, change)
 
 
 def _order(session: Session, status: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kernel.core.codec import decode_events, decode_snapshot, initial_state
 from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
@@ -10,7 +10,20 @@ from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspen
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
 from kernel.errors import CorruptLog
-from kernel.ports import LOG, SNAPSHOT, Commit, Head, Live, RunRef, Snapshot, Store, log_key
+from kernel.ports import (
+    LOG,
+    SNAPSHOT,
+    Commit,
+    Found,
+    Head,
+    Live,
+    RunRef,
+    Snapshot,
+    Store,
+    Unreadable,
+    log_key,
+    readable,
+)
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.logs import log
@@ -58,10 +71,6 @@ class Session:
     def ttl(self) -> int:
         """When the store may delete what belongs to the run, in seconds; its head lives a week longer."""
         return self.head.expires // 1000
-
-    def expired(self, now: int) -> bool:
-        """Whether the run's retention is over: the store may have deleted any part of it, so none of it counts."""
-        return now >= self.head.expires
 
     def offer(self, stage: str, text: bytes) -> None:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""
@@ -128,7 +137,7 @@ class Session:
         """The events of a commit, read if they are not at hand."""
         known = self.recent.get(seq)
         if known is None:
-            item = insist(env, lambda: env.store.get(self.ref, log_key(seq)))
+            item = readable(insist(env, lambda: env.store.get(self.ref, log_key(seq))))
             if not isinstance(item, Commit):
                 message = f"run {self.ref.run}: commit {seq} is missing"
                 raise CorruptLog(message)
@@ -157,26 +166,19 @@ def creation(ref: RunRef, head: Head) -> tuple[Identity, tuple[AnyEvent, ...]]:
     return identity, decode_events(head.v, head.events, f"run {ref.run}, commit 0,")
 
 
-def load(store: Store, ref: RunRef) -> Session | None:
-    """Load a run as it is now; None if there is no such run.
+def load(store: Store, ref: RunRef, now: int) -> Session | None:
+    """Load a run as it is; None if there is no such run, or its retention is over at ``now``, in milliseconds.
+
+    Once its retention is over, the store may have deleted any part of it, so none of it is read.
 
     Raises:
         LogError: its log cannot be read.
     """
     items = store.range(ref, LOG, SNAPSHOT, limit=PAGE, descending=True)
-    head: Head | None = None
-    snapshot: Snapshot | None = None
-    commits: list[Commit] = []
-    for item in items:
-        match item:
-            case Commit():
-                commits.append(item)
-            case Head():
-                head = item
-            case Snapshot() if item.fold == FOLD_VERSION:
-                snapshot = item
-            case _:
-                pass
+    head = next((item for item in items if isinstance(item, Head)), None)
+    if head is not None and now >= head.expires:
+        return None
+    snapshot, commits = _newest(ref, items)
     if head is None:
         return None
     identity, created = creation(ref, head)
@@ -185,7 +187,7 @@ def load(store: Store, ref: RunRef) -> Session | None:
     full = len(items) == PAGE
     while full and commits and commits[-1].seq > base + 1:
         older = store.range(ref, log_key(base + 1), log_key(commits[-1].seq - 1), limit=MORE, descending=True)
-        commits.extend(item for item in older if isinstance(item, Commit))
+        commits.extend(item for item in map(readable, older) if isinstance(item, Commit))
         full = len(older) == MORE
     session = Session(ref, head, state, {0: created})
     if snapshot and base:
@@ -195,6 +197,23 @@ def load(store: Store, ref: RunRef) -> Session | None:
     return session
 
 
+def _newest(ref: RunRef, items: Sequence[Found]) -> tuple[Snapshot | None, list[Commit]]:
+    """The snapshot and the newest commits, latest first."""
+    snapshot: Snapshot | None = None
+    commits: list[Commit] = []
+    for item in items:
+        match item:
+            case Commit():
+                commits.append(item)
+            case Snapshot() if item.fold == FOLD_VERSION:
+                snapshot = item
+            case Unreadable(key=key) if key == SNAPSHOT:
+                _ignore(ref, item.error)
+            case _:
+                readable(item)
+    return snapshot, commits
+
+
 def _from_snapshot(ref: RunRef, snapshot: Snapshot | None, created: tuple[AnyEvent, ...]) -> State | None:
     """The state that a snapshot holds; None without one, or with one that cannot be read: the log tells all of it."""
     if snapshot is None or not isinstance(created[0], RunCreated):
@@ -202,8 +221,12 @@ def _from_snapshot(ref: RunRef, snapshot: Snapshot | None, created: tuple[AnyEve
     try:
         return decode_snapshot(snapshot.body, created[0])
     except Exception as error:  # noqa: BLE001 - a snapshot may be thrown away, whatever is wrong with it
-        log.warning("snapshot ignored", extra={"run": ref.run, "seq": snapshot.seq, "error": str(error)})
+        _ignore(ref, error)
         return None
+
+
+def _ignore(ref: RunRef, error: Exception) -> None:
+    log.warning("snapshot ignored", extra={"run": ref.run, "error": str(error)})
 
 
 def _append(session: Session, commit: Commit) -> None:
@@ -233,11 +256,11 @@ def commits_after(store: Store, ref: RunRef, seq: int, page: int = MORE) -> Iter
     """The commits after number ``seq``, in order and without gaps, consistently read, page by page.
 
     Raises:
-        CorruptLog: one is missing.
+        LogError: one is missing, or cannot be read.
     """
     while True:
         items = store.range(ref, log_key(seq + 1), log_key(9_999_999_999), limit=page)
-        for item in (item for item in items if isinstance(item, Commit)):
+        for item in (item for item in map(readable, items) if isinstance(item, Commit)):
             if item.seq != seq + 1:
                 message = f"run {ref.run}: commit {seq + 1} is missing before {item.seq}"
                 raise CorruptLog(message)

@@ -6,13 +6,14 @@ An event that fails again and again becomes a dead letter of its own, and what c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from msgspec import Struct
 
 from kernel.core.codec import from_json, to_json
 from kernel.core.events import RUN_LEVEL, AnyEvent
-from kernel.errors import InfrastructureError, Unavailable
-from kernel.ports import DEAD, Dead, Published, RunRef
+from kernel.errors import CorruptLog, InfrastructureError, Unavailable
+from kernel.ports import DEAD, Dead, Published, RunRef, Unreadable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
@@ -21,6 +22,25 @@ from kernel.shell.logs import log
 
 OUTAGE = 720
 """How often an event is tried while the sink cannot be reached: about a day of looks."""
+
+
+PAGE = 100
+"""Dead letters that are read at a time."""
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """The body of a published event: itself, and where in which run it happened. ``at`` is in milliseconds."""
+
+    id: str
+    type: str
+    tenant: str
+    run: str
+    workflow: str
+    version: int
+    seq: int
+    index: int
+    at: int
+    event: Any
 
 
 class Flush(Struct, frozen=True):
@@ -96,19 +116,19 @@ def _envelope(session: Session, seq: int, index: int, event: AnyEvent) -> Publis
     id_ = f"{identity.run}#{seq}#{index}"
     kind = type(event).__name__
     at = session.times[seq]
-    body = {
-        "id": id_,
-        "type": kind,
-        "tenant": identity.tenant,
-        "run": identity.run,
-        "workflow": identity.workflow,
-        "version": identity.version,
-        "seq": seq,
-        "index": index,
-        "at": at,
-        "event": event,
-    }
-    return Published(id_, kind, identity.tenant, identity.run, at, to_json(body))
+    told = Envelope(
+        id=id_,
+        type=kind,
+        tenant=identity.tenant,
+        run=identity.run,
+        workflow=identity.workflow,
+        version=identity.version,
+        seq=seq,
+        index=index,
+        at=at,
+        event=event,
+    )
+    return Published(id_, kind, identity.tenant, identity.run, at, to_json(told))
 
 
 def _bury(env: Environment, session: Session, letter: Published, place: tuple[int, int], problem: str) -> None:
@@ -117,10 +137,25 @@ def _bury(env: Environment, session: Session, letter: Published, place: tuple[in
     log.error("event given up as dead letter", extra={"run": session.ref.run, "event": letter.id, "error": problem})
 
 
-def dead_letters(env: Environment, ref: RunRef, *, after: str = DEAD, limit: int = 100) -> list[Dead]:
-    """The dead letters of a run, oldest first, past the one with key ``after``."""
-    items = env.store.range(ref, f"{after}!", f"{DEAD}~", limit=limit)
-    return [item for item in items if isinstance(item, Dead)]
+def dead_letters(env: Environment, ref: RunRef) -> Iterator[Dead | Unreadable]:
+    """The dead letters of a run, oldest first; one that cannot be read keeps nobody from the others."""
+    after = DEAD
+    while items := env.store.range(ref, f"{after}!", f"{DEAD}~", limit=PAGE):
+        for item in items:
+            if isinstance(item, Dead):
+                yield _checked(ref, item)
+            elif isinstance(item, Unreadable):
+                yield item
+        after = items[-1].key
+
+
+def _checked(ref: RunRef, letter: Dead) -> Dead | Unreadable:
+    try:
+        from_json(letter.body, Envelope)
+    except ValueError as error:
+        message = f"run {ref.run}: the event in {letter.key} cannot be read: {error}"
+        return Unreadable(letter.key, CorruptLog(message))
+    return letter
 
 
 def replay_dead_letters(env: Environment, ref: RunRef) -> Flush | None:
@@ -129,18 +164,19 @@ def replay_dead_letters(env: Environment, ref: RunRef) -> Flush | None:
     Raises:
         InfrastructureError: the sink or the store cannot be reached; what was accepted before that is removed.
     """
-    if load(env.store, ref) is None:
+    if load(env.store, ref, env.clock.now()) is None:
         return None
-    published = refused = 0
-    after = DEAD
-    while letters := dead_letters(env, ref, after=after):
-        for letter in letters:
-            body = from_json(letter.body)
-            event = Published(body["id"], body["type"], ref.tenant, ref.run, body["at"], letter.body)
-            if env.sink.publish((event,))[0] is None:
-                env.store.delete(ref, letter.key)
-                published += 1
-            else:
-                refused += 1
-        after = letters[-1].key
-    return Flush(published, 0, clean=not refused)
+    published = left = 0
+    for letter in dead_letters(env, ref):
+        if isinstance(letter, Dead) and env.sink.publish((_event(ref, letter),))[0] is None:
+            env.store.delete(ref, letter.key)
+            published += 1
+        else:
+            left += 1
+    return Flush(published, 0, clean=not left)
+
+
+def _event(ref: RunRef, letter: Dead) -> Published:
+    """The event that a dead letter holds."""
+    told: Envelope = from_json(letter.body, Envelope)
+    return Published(told.id, told.type, ref.tenant, ref.run, told.at, letter.body)

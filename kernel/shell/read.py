@@ -27,14 +27,11 @@ def find(env: Environment, ref: RunRef) -> Session:
     """Load a run.
 
     Raises:
-        NotFound: there is no such run, or it is another tenant's.
+        NotFound: there is no such run, its retention is over, or it is another tenant's.
     """
-    session = insist(env, lambda: load(env.store, ref)) if is_run_id(ref.run) else None
+    session = insist(env, lambda: load(env.store, ref, env.clock.now())) if is_run_id(ref.run) else None
     if session is None:
-        message = f"there is no run {ref.run[:40]!r}"
-        raise NotFound(message)
-    if session.expired(env.clock.now()):
-        message = f"run {ref.run} is gone: its retention is over"
+        message = f"there is no run {ref.run[:40]!r}, or its retention is over"
         raise NotFound(message)
     return session
 

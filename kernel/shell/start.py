@@ -10,15 +10,16 @@ from msgspec import UNSET, Struct
 
 from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
-from kernel.define.workflow import Workflow
-from kernel.errors import Conflict
+from kernel.define.workflow import Request, Workflow
+from kernel.errors import Conflict, CorruptLog, Unavailable
 from kernel.limits import check_key, check_tenant
-from kernel.ports import HEAD, Guard, Head, Poke, RunRef
+from kernel.ports import HEAD, Guard, Head, Poke, Refusal, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import send
-from kernel.shell.values import check_size, keep
+from kernel.shell.load import creation
+from kernel.shell.values import check_size, fetch, keep
 
 SHORT_NAMES = 40
 """Characters of tenant, workflow and caller that a head has room for beside the largest value kept in it."""
@@ -77,14 +78,14 @@ def start(
     definition = workflow.definition
     if key is not None:
         check_key("idempotency key", key)
-    digest = _digest(workflow.id, accepted.decode(), (configured or b"").decode())
+    asked = _Asked(workflow, (accepted, configured), key)
     run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
     ref = RunRef(tenant, run)
     if key is not None and len(accepted) + len(configured or b"") > env.limits.inline:
         # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
-        found = insist(env, lambda: env.store.get(ref, HEAD))
+        found = readable(insist(env, lambda: env.store.get(ref, HEAD)))
         if isinstance(found, Head):
-            return _known(env, ref, found, digest, key)
+            return _known(env, ref, found, asked)
     now = env.clock.now()
     deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
     expires = deadline + env.limits.retention
@@ -113,32 +114,68 @@ def start(
         due_seq=0,
         published=-1,
         publish_failures=0,
-        touched="",
+        look="",
         token=env.random.token(),
         by=by,
         events=encode_events((RunCreated(value, config_value),)),
-        digest=digest,
+        digest=asked.digest,
         v=FORMAT,
     )
     refusal = insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
-    # Refused by an earlier try of this very put, whose reply was lost: the run is ours.
-    if refusal is not None and isinstance(refusal.existing, Head) and refusal.existing.token != head.token:
-        return _known(env, ref, refusal.existing, digest, key)
+    if refusal is not None and not _is_ours(existing := _head(ref, refusal), head.token):
+        return _known(env, ref, existing, asked)
     send(env, [(Poke(tenant, run), 0)])
     return Started(ref, replay=False)
 
 
-def _known(env: Environment, ref: RunRef, head: Head, digest: str, key: str | None) -> Started:
+class _Asked(Struct, frozen=True):
+    """What a start asks for: the accepted input and configuration, under which key."""
+
+    workflow: Workflow[Any, *tuple[Any, ...]]
+    request: Request
+    key: str | None
+
+    @property
+    def digest(self) -> str:
+        """Of all but the key."""
+        accepted, configured = self.request
+        return _digest(self.workflow.id, accepted.decode(), (configured or b"").decode())
+
+
+def _head(ref: RunRef, refusal: Refusal) -> Head:
+    """The head that is there."""
+    head = readable(refusal.existing)
+    if not isinstance(head, Head):
+        message = f"run {ref.run} was there, and is gone: its retention is over; start it again"
+        raise Unavailable(message)
+    return head
+
+
+def _is_ours(existing: Head, token: str) -> bool:
+    """Refused by an earlier try of this very put, whose reply was lost: the run is ours."""
+    return existing.token == token
+
+
+def _known(env: Environment, ref: RunRef, head: Head, asked: _Asked) -> Started:
     """The key was used before: for the same request that run is the answer, for another one it is a conflict."""
     if env.clock.now() >= head.expires:
-        message = f"idempotency key {key!r} was used for a run whose retention is over: take a new key"
+        message = f"idempotency key {asked.key!r} was used for a run whose retention is over: take a new key"
         raise Conflict(message)
-    if head.digest != digest:
-        message = f"idempotency key {key!r} was used for {head.workflow} with other input: take a new key"
+    if head.digest != asked.digest and not asked.workflow.same(asked.request, _recorded(env, ref, head)):
+        message = f"idempotency key {asked.key!r} was used for {head.workflow} with other input: take a new key"
         raise Conflict(message)
     if head.due is not None and env.clock.now() < head.created + env.limits.look_grace:
         send(env, [(Poke(ref.tenant, ref.run), 0)])  # whoever created the run may have died before poking
     return Started(ref, replay=True)
+
+
+def _recorded(env: Environment, ref: RunRef, head: Head) -> Request:
+    """What the run was asked for with."""
+    _, (created, *_) = creation(ref, head)
+    if not isinstance(created, RunCreated):
+        message = f"run {ref.run}: its first event is not its creation"
+        raise CorruptLog(message)
+    return fetch(env, ref, created.input), None if created.config is None else fetch(env, ref, created.config)
 
 
 def _digest(*parts: str) -> str:

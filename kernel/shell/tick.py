@@ -114,14 +114,9 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
     if not heads.claim_look(env, entry.ref, entry.due, env.clock.now()):
         counts.skipped += 1
         return
-    session = insist(env, lambda: load(env.store, entry.ref), until)
+    session = insist(env, lambda: load(env.store, entry.ref, env.clock.now() - env.limits.max_skew), until)
     if session is None:
-        counts.skipped += 1
-        return
-    if session.expired(env.clock.now() - env.limits.max_skew):
-        if not session.state.status.finished:
-            log.error("run taken out of the due index unfinished: its retention is over", extra={"run": entry.ref.run})
-        heads.forget(env, session)
+        heads.forget(env, entry.ref)
         counts.skipped += 1
         return
     counts.looked += 1

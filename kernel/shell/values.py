@@ -9,7 +9,7 @@ from msgspec import UNSET
 from kernel.core.codec import inline
 from kernel.core.events import Value
 from kernel.errors import CorruptLog, InvalidInput
-from kernel.ports import DATA, Data, RunRef
+from kernel.ports import DATA, Data, RunRef, readable
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 
@@ -62,12 +62,12 @@ def fetch(env: Environment, ref: RunRef, value: Value) -> bytes:
     """The JSON text of a value, from wherever it is.
 
     Raises:
-        CorruptLog: it is gone, or not what was written.
+        LogError: it is gone, cannot be read, or is not what was written.
     """
     if value.json is not UNSET:
         return bytes(value.json)
     if value.data:
-        item = insist(env, lambda: env.store.get(ref, value.data))
+        item = readable(insist(env, lambda: env.store.get(ref, value.data)))
         text = item.body if isinstance(item, Data) else None
     else:
         text = insist(env, lambda: env.blobs.get(value.blob))

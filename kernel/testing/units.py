@@ -20,6 +20,7 @@ from kernel.ports import (
     Data,
     Dead,
     Due,
+    Found,
     Guard,
     Head,
     HeadUpdate,
@@ -32,6 +33,7 @@ from kernel.ports import (
     RunRef,
     Snapshot,
     Store,
+    Unreadable,
     log_key,
 )
 
@@ -75,7 +77,7 @@ def _head(item: Head) -> int:
         item.listing,
         item.listing_order,
         item.due_shard,
-        item.touched,
+        item.look,
         item.token,
         item.by,
         item.digest,
@@ -95,11 +97,12 @@ _SIZES: dict[type[Any], Callable[[Any], int]] = {
     Live: _live,
     Dead: _dead,
     Head: _head,
+    Unreadable: lambda _item: 0,
 }
 
 
-def size_of(ref: RunRef, item: Item) -> int:
-    """Bytes that an item takes in the table: attribute names and values, keys included."""
+def size_of(ref: RunRef, item: Found) -> int:
+    """Bytes that an item takes in the table: attribute names and values, keys included; of an unreadable one, keys."""
     if type(item) is Commit:
         return _COMMIT_KEYS + len(ref.tenant) + len(ref.run) + _commit(item)
     return 5 + len(ref.tenant) + len(ref.run) + len(item.key) + _SIZES[type(item)](item)
@@ -208,7 +211,7 @@ def apply(head: Head, change: HeadUpdate) -> Head:
     """The head after an update."""
     return replace(
         head,
-        touched=change.touched,
+        look=head.look if change.look is None else change.look,
         due=None if change.clear_due else head.due if change.due is None else change.due,
         due_seq=head.due_seq if change.due_seq is None else change.due_seq,
         status=head.status if change.status is None else change.status,
@@ -274,13 +277,13 @@ class MeteredStore:
         meter.wrote(ref, change.guard.value, units)
         return None
 
-    def get(self, ref: RunRef, key: str) -> Item | None:
+    def get(self, ref: RunRef, key: str) -> Found | None:
         """Get, and count the item."""
         item = self._store.get(ref, key)
         self._meter.read(ref, 0 if item is None else size_of(ref, item))
         return item
 
-    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Found]:
         """Range, and count all items of the page together."""
         items = self._store.range(ref, low, high, limit=limit, descending=descending)
         self._meter.read(ref, sum(size_of(ref, item) for item in items))

@@ -76,7 +76,7 @@ def test_a_table_that_is_not_there_is_missing_and_the_message_says_what_to_check
     ref = fresh_ref()
     calls = [
         lambda: store.put(ref, commit(1), Guard.COMMIT_IS_NEXT),
-        lambda: store.update(ref, HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched=fresh_token(), due_seq=1)),
+        lambda: store.update(ref, HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token(), due_seq=1)),
         lambda: store.get(ref, HEAD),
         lambda: store.range(ref, "a", "b", limit=1),
         lambda: store.delete(ref, HEAD),
@@ -107,7 +107,7 @@ class TestMeter:
         store.put(ref, big)
         store.update(
             ref,
-            HeadUpdate(guard=Guard.CURSOR_AS_SEEN, touched="t", published=0, seen_published=-1, seen_failures=0),
+            HeadUpdate(guard=Guard.CURSOR_AS_SEEN, look="t", published=0, seen_published=-1, seen_failures=0),
         )
         store.get(ref, big.key)
         store.range(ref, "log#", "~snap", limit=20, descending=True)

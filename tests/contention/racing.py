@@ -9,7 +9,7 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.ports import HEAD, Guard, Head, HeadUpdate, Item, RunRef
+from kernel.ports import HEAD, Guard, Head, HeadUpdate, Item, RunRef, readable
 from kernel.testing.conformance.examples import commit, fresh_token, head, snapshot
 from kernel.testing.units import apply
 from tests.contention.crew import Here
@@ -41,7 +41,7 @@ def _move(here: Here, ref: RunRef, guard: Guard, write: Write) -> Move:
     began = time.monotonic()
     refusal = here.store.update(ref, write) if isinstance(write, HeadUpdate) else here.store.put(ref, write, guard)
     ended = time.monotonic()
-    seen = here.replaced if refusal is None else refusal.existing
+    seen = here.replaced if refusal is None else readable(refusal.existing)
     return Move(ref, guard, write, refusal is None, seen, began, ended)
 
 
@@ -116,7 +116,7 @@ def update_all(here: Here, number: int, updates: Updates) -> list[Move]:
 
 def _change(random: Random, known: Head, due: int) -> HeadUpdate:
     """An update of any kind, right as of what is known, or a little off."""
-    update = HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched=fresh_token())
+    update = HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token())
     seq = known.due_seq
     changes: dict[str, object]
     guards = [*_KINDS] if known.due is not None else [Guard.WAKE_IS_NEWER, Guard.CURSOR_AS_SEEN, Guard.STATUS_AS_SEEN]

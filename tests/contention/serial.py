@@ -40,7 +40,7 @@ def name_of(item: Item | None) -> object:
     """What tells a version of an item from every other."""
     match item:
         case Head():
-            return item.token, item.touched
+            return item.token, item.look
         case Commit():
             return item.token
         case Snapshot():

@@ -8,7 +8,7 @@ import pytest
 
 from hosts.engines.dynamodb_local import ENGINE_VERSION
 from infra.dynamodb.store import DynamoDbStore
-from kernel.ports import HEAD, Guard, HeadUpdate, RunRef
+from kernel.ports import HEAD, Guard, HeadUpdate, RunRef, readable
 from kernel.testing.conformance.examples import fresh_ref, head
 from kernel.testing.conformance.store import UPDATE_GUARDS
 from tests.contention.crew import PROCESSES, THREADS, Crew
@@ -39,7 +39,7 @@ def raced_puts(crew: Crew, store: DynamoDbStore, puts: Puts, off: Guard | None =
     for move in moves:
         assert not isinstance(move.write, HeadUpdate)
         by_item[move.ref, move.write.key].append(move)
-    chains = [chain_of(those, None, store.get(ref, key)) for (ref, key), those in by_item.items()]
+    chains = [chain_of(those, None, readable(store.get(ref, key))) for (ref, key), those in by_item.items()]
     told(moves)
     return chains
 
@@ -50,7 +50,7 @@ def raced_updates(crew: Crew, store: DynamoDbStore, count: int, off: Guard | Non
     first = head(ref)
     store.put(ref, first)
     moves = [move for part in crew.race(update_all, Updates(ref, count), off=off) for move in part]
-    chain = chain_of(moves, first, store.get(ref, HEAD))
+    chain = chain_of(moves, first, readable(store.get(ref, HEAD)))
     assert_never_backwards([first, *(written(move.seen, move.write) for move in chain)])
     claims = Counter(
         move.write.seen_due for move in chain if isinstance(move.write, HeadUpdate) and move.guard is Guard.DUE_AS_SEEN

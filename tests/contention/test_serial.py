@@ -20,7 +20,7 @@ def put(item: Commit, began: float, ended: float, stood: Item | None = None) -> 
 
 
 def wake(due_seq: int, over: Head, began: float, ended: float, *, accepted: bool = True) -> Move:
-    change = HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched=fresh_token(), due=over.created + due_seq, due_seq=due_seq)
+    change = HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token(), due=over.created + due_seq, due_seq=due_seq)
     return Move(REF, change.guard, change, accepted, over, began, ended)
 
 
@@ -77,7 +77,7 @@ def test_an_update_that_its_guard_should_have_let_pass_could_not() -> None:
 
 def test_an_update_that_was_lost_could_not() -> None:
     first = wake(1, FIRST, 0, 1)
-    other = wake(2, replace(FIRST, touched="nobody's"), 0, 1)
+    other = wake(2, replace(FIRST, look="nobody's"), 0, 1)
 
     with pytest.raises(AssertionError, match="have no place in any order"):
         chain_of([first, other], FIRST, after(first))

@@ -26,7 +26,7 @@ def _short(argument: Any) -> str:
         case Head():
             text = "head"
         case HeadUpdate():
-            changed = {name: getattr(argument, name) for name in argument.__struct_fields__ if name != "touched"}
+            changed = {name: getattr(argument, name) for name in argument.__struct_fields__ if name != "look"}
             text = " ".join(f"{name}={value}" for name, value in changed.items() if value)
         case bytes():
             text = f"{len(argument)} bytes"

@@ -42,7 +42,7 @@ def never_reaps(patch: pytest.MonkeyPatch) -> None:
 def forgets_what_it_claimed(patch: pytest.MonkeyPatch) -> None:
     def claim(env: Environment, ref: RunRef, seen: int, now: int) -> bool:
         due = now + env.limits.look_grace
-        change = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=env.random.token(), due=due, seen_due=seen)
+        change = HeadUpdate(guard=Guard.DUE_AS_SEEN, look=env.random.token(), due=due, seen_due=seen)
         return insist(env, lambda: env.store.update(ref, change)) is None
 
     patch.setattr(heads, "claim_look", claim)

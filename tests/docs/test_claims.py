@@ -27,6 +27,7 @@ from onewrite import (
 )
 from onewrite.testing import Ended, Play, Usage
 from tests.docs.pages import DOCS, README
+from tests.shell.script import letters_of
 
 MINUTE = 60_000
 
@@ -518,7 +519,7 @@ def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     began = play.clock.now()
     play.play([run])
 
-    letters = outbox.dead_letters(play.env, run)
+    letters = letters_of(play, run)
 
     assert [letter.seq for letter in letters] == [0, 2]
     assert 15 * MINUTE < play.clock.now() - began < 60 * MINUTE

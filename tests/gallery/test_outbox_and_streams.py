@@ -16,7 +16,7 @@ from kernel.core.events import StageCompleted
 from kernel.ports import LIVE, SNAPSHOT, Data, Due, Guard, Published, RunRef
 from kernel.shell import read
 from kernel.shell.environment import Limits
-from kernel.shell.outbox import dead_letters, replay_dead_letters
+from kernel.shell.outbox import replay_dead_letters
 from kernel.shell.tick import tick
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
@@ -36,6 +36,7 @@ from tests.shell.script import (
     is_under,
     items_of,
     keys_of,
+    letters_of,
     line,
     once,
     once_before,
@@ -123,7 +124,7 @@ def test_an_event_that_cannot_be_published_is_waited_for_a_while_and_then_passed
     order = [id_ for id_ in submitted if id_.startswith(bad.run)]
     refused = {f"{bad.run}#2#0", f"{bad.run}#3#0"}
     assert order == [id_ for id_ in ids(play, bad) for _ in range(3 if id_ in refused else 1)]
-    assert {f"{bad.run}#{letter.seq}#{letter.index}" for letter in dead_letters(play.env, bad)} == refused
+    assert {f"{bad.run}#{letter.seq}#{letter.index}" for letter in letters_of(play, bad)} == refused
 
 
 @trap(LUNO, "The outbox is a LIFO: the oldest starve.")
@@ -174,13 +175,13 @@ def test_a_dead_letter_that_is_replayed_is_the_event_that_it_was(script: Script)
     play.sink.refuse = lambda _event: "no"
     play.play([ref], days=1)
     assert play.sink.events == []
-    assert len(dead_letters(play.env, ref)) == len(ids(play, ref))
+    assert len(letters_of(play, ref)) == len(ids(play, ref))
     play.sink.refuse = lambda _event: None
     restart(play, flow)
     play.clock.move(MINUTE)
     done = replay_dead_letters(play.env, ref)
     assert done is not None
-    assert (done.clean, dead_letters(play.env, ref)) == (True, [])
+    assert (done.clean, letters_of(play, ref)) == (True, [])
     healthy.play([other])
     assert play.sink.events == healthy.sink.events, "as if nothing had ever been refused"
     told = [msgspec.json.decode(event.body)["event"] for event in play.sink.events]

@@ -137,7 +137,7 @@ def test_every_operation_can_be_invoked_directly(deployment: Deployment) -> None
     assert invoke(deployment, {"steps": {"run": run, "after": 0, "limit": 1}})["steps"][0]["seq"] == 1
     assert invoke(deployment, {"rerun": {"run": run, "stage": "ship"}})["status"] == "running"
     assert invoke(deployment, {"cancel": {"run": run, "reason": "enough"}})["reason"] == "enough"
-    assert invoke(deployment, {"dead_letters": run}) == {"dead_letters": []}
+    assert invoke(deployment, {"dead_letters": run}) == {"dead_letters": [], "unreadable": []}
     assert invoke(deployment, {"replay_dead_letters": run}) == {"published": 0, "clean": True}
     assert len(invoke(deployment, {"workflows": {}})["workflows"]) == 2
     assert invoke(deployment, {"health": {}}) == {"status": "ok"}

@@ -27,6 +27,9 @@ ATTACKED = {
     "kernel/define/context.py Context.config": "test_a_recorded_configuration_is_read_or_refused",
     "kernel/define/context.py _decode": "test_a_recorded_configuration_is_read_or_refused",
     "kernel/define/model.py Codec.record": "test_what_a_stage_returns_reads_back_as_the_same_or_is_refused",
+    "kernel/define/model.py Codec.same": "test_whether_two_requests_are_the_same_can_always_be_said",
+    "kernel/define/config.py _by_stage": "test_whether_two_requests_are_the_same_can_always_be_said",
+    "kernel/core/codec.py from_json": "test_any_dead_letter_is_an_event_or_unreadable",
     "kernel/define/model.py plain_json": "test_whatever_is_no_plain_json_is_refused",
     "infra/sqs.py parse": "test_any_body_is_a_poke_or_foreign",
     "infra/sqs.py _refuse_newer": "test_any_body_is_a_poke_or_foreign",
@@ -62,7 +65,6 @@ ATTACKED = {
 """The parsers, and the property that attacks each."""
 
 OURS = {
-    "kernel/core/codec.py from_json": "reads dead letters, which the outbox wrote",
     "kernel/define/model.py Codec.nullable": "asks a type what it makes of null: nothing was sent",
     "kernel/define/compile.py _condition.decide": "a condition: what it throws fails its stage",
     "handlers/openapi.py document": "Powertools' own text",

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
+from msgspec.structs import replace
 
 from infra.dynamodb import items
 from infra.dynamodb.store import DynamoDbStore
@@ -20,16 +21,34 @@ from kernel.core.events import AnyEvent, RunCreated, StageChecked
 from kernel.core.evolve import FOLD_VERSION, evolve, fold
 from kernel.core.state import Identity, StageStatus, State
 from kernel.errors import CorruptLog, LogError, NewerFormat
-from kernel.ports import Commit, Data, Dead, Head, Item, Live, RunRef, Snapshot
-from kernel.shell.load import load
+from kernel.ports import Commit, Data, Dead, Head, Item, Live, RunRef, Snapshot, Unreadable
+from kernel.shell.load import Session, load
+from kernel.shell.outbox import Envelope, dead_letters
 from kernel.testing import memory
 from kernel.testing.conformance.examples import commit, fresh_ref, head
+from kernel.testing.play import Play
+from tests.handlers import shop
 from tests.hostile.attack import attack, either
 from tests.hostile.shapes import any_of, damaged, damaged_text, deep, junk, records
 from tests.infra.aws import fake
 
 WHERE = "run r1, commit 7,"
 REF = RunRef("acme", "r1")
+
+LETTER = msgspec.json.encode(
+    Envelope(
+        id="r1#0#0",
+        type="RunCompleted",
+        tenant="acme",
+        run="r1",
+        workflow="order",
+        version=1,
+        seq=0,
+        index=0,
+        at=5,
+        event={},
+    )
+).decode()
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -122,6 +141,27 @@ def test_a_snapshot_holds_all_of_a_state(state: State) -> None:
     assert list(again.active) == list(state.active)
 
 
+@attack(body=st.one_of(st.binary(), damaged_text(LETTER).map(lambda text: text.encode(errors="surrogatepass"))))
+def test_any_dead_letter_is_an_event_or_unreadable(body: bytes) -> None:
+    env = Play(shop.order).env
+    env.store.put(REF, Dead(0, 0, 5, "no", body, 9))
+
+    (letter,) = dead_letters(env, REF)
+
+    assert isinstance(letter, Unreadable) or msgspec.json.decode(letter.body)["id"]
+
+
+@attack(events=st.lists(later_events, min_size=1, max_size=4))
+def test_a_log_of_any_events_is_folded_or_said_to_contradict_itself(events: list[AnyEvent]) -> None:
+    store, ref = memory.MemoryStore(), fresh_ref()
+    store.put(ref, head(ref))
+    store.put(ref, replace(commit(1), events=codec.encode_events(events)))
+
+    found = either(CorruptLog, load, store, ref, 0)
+
+    assert isinstance(found, Session) or "commit 1 contradicts what comes before it" in str(found)
+
+
 PACKED = zlib.decompress(codec.encode_snapshot(fold(State.initial(IDENTITY), 0, 1, (CREATED,))))
 damaged_snapshots = st.one_of(
     st.binary(),
@@ -137,10 +177,10 @@ def test_a_damaged_snapshot_is_ignored_since_the_log_tells_all(body: bytes, seq:
     store, ref = memory.MemoryStore(), fresh_ref()
     store.put(ref, head(ref))
     store.put(ref, commit(1))
-    expected = load(store, ref)
+    expected = load(store, ref, 0)
     store.put(ref, Snapshot(seq, FOLD_VERSION, body, 0))
 
-    found = load(store, ref)
+    found = load(store, ref, 0)
 
     assert expected is not None
     assert found is not None

@@ -280,6 +280,19 @@ def test_a_value_is_fetched_as_it_was_kept_wherever_that_is(value: Any, size: in
     assert fetch(play.env, ref, kept) == text
 
 
+requests = st.tuples(
+    st.one_of(st.just(b'{"id": "o-1"}'), st.binary(), json_values.map(json.dumps).map(str.encode)),
+    st.one_of(st.none(), st.just(b'{"charge": {}}'), st.binary(), json_values.map(json.dumps).map(str.encode)),
+)
+
+
+@attack(one=requests, other=requests)
+def test_whether_two_requests_are_the_same_can_always_be_said(
+    one: tuple[bytes, bytes | None], other: tuple[bytes, bytes | None]
+) -> None:
+    assert shop.order.same(one, other) == shop.order.same(other, one)
+
+
 @attack(value=st.one_of(any_of(Value), st.builds(Value, data=texts, blob=texts)), body=st.binary())
 def test_a_reference_to_what_is_not_there_or_something_else_is_told(value: Value, body: bytes) -> None:
     play, ref = Play(shop.order), RunRef("acme", "r1")

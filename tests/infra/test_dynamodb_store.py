@@ -60,7 +60,7 @@ def test_a_commit_is_one_conditional_put_that_asks_for_the_item_it_may_lose_to()
 
 def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_to() -> None:
     client = fake({})
-    change = HeadUpdate(guard=Guard.STATUS_AS_SEEN, touched="t1", status="parked", seen_status="open", clear_due=True)
+    change = HeadUpdate(guard=Guard.STATUS_AS_SEEN, look="t1", status="parked", seen_status="open", clear_due=True)
 
     DynamoDbStore(client, "t").update(REF, change)
 
@@ -70,11 +70,11 @@ def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_
             {
                 "TableName": "t",
                 "Key": {"PK": {"S": "acme#r1"}, "SK": {"S": "~head"}},
-                "UpdateExpression": "SET touched = :touched, #status = :status REMOVE due",
+                "UpdateExpression": "SET look = :look, #status = :status REMOVE due",
                 "ConditionExpression": "#status = :seen_status",
                 "ExpressionAttributeNames": {"#status": "status"},
                 "ExpressionAttributeValues": {
-                    ":touched": {"S": "t1"},
+                    ":look": {"S": "t1"},
                     ":status": {"S": "parked"},
                     ":seen_status": {"S": "open"},
                 },
@@ -98,7 +98,7 @@ def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_
     ],
 )
 def test_a_failure_of_any_call_is_never_taken_for_a_refusal(error: Exception, kind: type[InfrastructureError]) -> None:
-    change = HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched="t", due_seq=1)
+    change = HeadUpdate(guard=Guard.WAKE_IS_NEWER, look="t", due_seq=1)
     calls = [
         lambda store: store.put(REF, commit(1), Guard.COMMIT_IS_NEXT),
         lambda store: store.update(REF, change),
@@ -147,10 +147,10 @@ def test_the_store_asks_for_units_only_where_somebody_listens() -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (HeadUpdate(guard=Guard.DUE_AS_SEEN, touched="t"), "seen_due"),
-        (HeadUpdate(guard=Guard.SLEEP_IS_LATEST, touched="t", seen_due=1), "due_seq"),
-        (HeadUpdate(guard=Guard.CURSOR_AS_SEEN, touched="t", seen_published=1), "seen_failures"),
-        (HeadUpdate(guard=Guard.STATUS_AS_SEEN, touched="t"), "seen_status"),
+        (HeadUpdate(guard=Guard.DUE_AS_SEEN, look="t"), "seen_due"),
+        (HeadUpdate(guard=Guard.SLEEP_IS_LATEST, look="t", seen_due=1), "due_seq"),
+        (HeadUpdate(guard=Guard.CURSOR_AS_SEEN, look="t", seen_published=1), "seen_failures"),
+        (HeadUpdate(guard=Guard.STATUS_AS_SEEN, look="t"), "seen_status"),
     ],
 )
 def test_a_guard_that_has_nothing_to_compare_with_is_a_mistake_that_is_not_sent(change: HeadUpdate, field: str) -> None:
@@ -175,11 +175,11 @@ def test_every_guard_has_a_condition_that_can_be_replaced_at_run_time(
     elif guard in {Guard.RUN_IS_NEW, Guard.COMMIT_IS_NEXT}:
         store.put(REF, commit(1), guard)
     else:
-        store.update(REF, HeadUpdate(guard=guard, touched="t"))
+        store.update(REF, HeadUpdate(guard=guard, look="t"))
 
     [(_, request)] = client.requests
     assert request["ConditionExpression"] == guards.ALWAYS
-    assert set(request.get("ExpressionAttributeValues", {})) <= {":touched"}  # DynamoDB refuses what is not used
+    assert set(request.get("ExpressionAttributeValues", {})) <= {":look"}  # DynamoDB refuses what is not used
 
 
 ATTRIBUTES: list[tuple[Item, set[str]]] = [

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from kernel.core.events import AnyEvent
 from kernel.core.state import StageState, State
-from kernel.ports import HEAD, LOG, Commit, Guard, Head, Item, Poke, RunRef
+from kernel.errors import CorruptLog
+from kernel.ports import HEAD, LOG, Commit, Dead, Guard, Head, Item, Poke, RunRef, Unreadable
 from kernel.shell.load import Session, events_of, load
+from kernel.shell.outbox import dead_letters
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
 from onewrite import Context, Failed, Pending, Stage, Suspend, Workflow, stage
@@ -186,7 +188,7 @@ def pending(times: int) -> Act:
 
 def session_of(play: Play, ref: RunRef) -> Session:
     """The run, loaded past the meter and the faults."""
-    session = load(play.store, ref)
+    session = load(play.store, ref, play.clock.now())
     assert session is not None
     return session
 
@@ -206,6 +208,20 @@ def head_of(play: Play, ref: RunRef) -> Head:
     head = play.store.get(ref, HEAD)
     assert isinstance(head, Head)
     return head
+
+
+def letters_of(play: Play, ref: RunRef) -> list[Dead]:
+    """Its dead letters, all of them readable."""
+    letters = list(dead_letters(play.env, ref))
+    assert not any(isinstance(letter, Unreadable) for letter in letters)
+    return [letter for letter in letters if isinstance(letter, Dead)]
+
+
+def unreadable(play: Play, ref: RunRef, key: str) -> None:
+    """From now on this item of it cannot be read, as if somebody had edited it by hand."""
+    partition = play.store._partitions[ref]
+    assert key in partition.items
+    partition.items[key] = cast("Any", Unreadable(key, CorruptLog(f"item {key} cannot be read")))
 
 
 def items_of(play: Play, ref: RunRef) -> list[Item]:

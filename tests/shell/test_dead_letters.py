@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from kernel.ports import Published, RunRef
+from kernel.ports import Dead, Published, RunRef, Unreadable
 from kernel.shell.environment import Limits
-from kernel.shell.outbox import dead_letters, replay_dead_letters
+from kernel.shell.outbox import Flush, dead_letters, replay_dead_letters
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
 from tests.shell.script import (
@@ -20,8 +21,10 @@ from tests.shell.script import (
     Script,
     commits_of,
     head_of,
+    letters_of,
     line,
     pending,
+    unreadable,
     work,
 )
 
@@ -62,7 +65,7 @@ def test_an_event_that_keeps_failing_becomes_a_dead_letter_after_so_many_tries(s
     seen = submitted(play, lambda event: "too big" if event.type == "RunCreated" else None)
     ref = play.run(flow, Note(text="x")).ref
     assert seen.count(f"{ref.run}#0#0") == 3
-    (letter,) = dead_letters(play.env, ref)
+    (letter,) = letters_of(play, ref)
     assert (letter.seq, letter.index, letter.error) == (0, 0, "too big")
     assert msgspec.json.decode(letter.body)["event"]["input"] == {"json": {"text": "x"}}, "it holds the event itself"
     assert types(play) == ["RunCompleted"], "what comes after it goes on"
@@ -77,9 +80,9 @@ def test_failures_are_counted_durably_whoever_flushes(script: Script) -> None:
     assert head_of(play, ref).publish_failures == 1
     tick_on(play, 2)
     assert head_of(play, ref).publish_failures == 3
-    assert not dead_letters(play.env, ref)
+    assert not letters_of(play, ref)
     tick_on(play, 1)
-    assert len(dead_letters(play.env, ref)) >= 1
+    assert len(letters_of(play, ref)) >= 1
 
 
 def test_failures_of_one_event_are_not_held_against_the_next(script: Script) -> None:
@@ -87,7 +90,7 @@ def test_failures_of_one_event_are_not_held_against_the_next(script: Script) -> 
     answers = {"RunCreated": ["no", "no"], "RunCompleted": ["no"]}
     play.sink.refuse = lambda event: answers[event.type].pop(0) if answers.get(event.type) else None
     ref = play.run(flow, Note()).ref
-    assert dead_letters(play.env, ref) == [], "neither has failed three times"
+    assert letters_of(play, ref) == [], "neither has failed three times"
     assert types(play) == ["RunCreated", "RunCompleted"]
 
 
@@ -99,8 +102,25 @@ def test_several_dead_letters_of_one_commit_are_each_given_up(script: Script) ->
     work(play)
     tick_on(play, 30)
     assert head_of(play, ref).due is None
-    assert [(letter.seq, letter.index) for letter in dead_letters(play.env, ref)] == [(1, 0), (2, 0), (2, 1), (3, 0)]
+    assert [(letter.seq, letter.index) for letter in letters_of(play, ref)] == [(1, 0), (2, 0), (2, 1), (3, 0)]
     assert types(play)[-1] == "RunCompleted"
+
+
+def test_a_dead_letter_that_cannot_be_read_keeps_nobody_from_the_others(script: Script) -> None:
+    play = deployed(flow := line(script.stage("a"), script.stage("b")), "all", attempts=1)
+    play.sink.refuse = lambda _event: "no"
+    ref = play.start(flow, Note())
+    work(play)
+    first, second, *others = letters_of(play, ref)
+    unreadable(play, ref, first.key)
+    play.store.put(ref, replace(second, body=second.body[:-1]))
+    assert [type(letter) for letter in dead_letters(play.env, ref)] == [Unreadable, Unreadable, *[Dead] * len(others)]
+    play.sink.refuse = lambda _event: None
+    done = replay_dead_letters(play.env, ref)
+    assert done == Flush(len(others), 0, clean=False)
+    left = [letter for letter in dead_letters(play.env, ref) if isinstance(letter, Unreadable)]
+    assert [letter.key for letter in left] == [first.key, second.key]
+    assert "cannot be read" in str(left[1].error)
 
 
 def test_one_run_whose_events_fail_does_not_starve_another(script: Script) -> None:
@@ -144,14 +164,14 @@ def buried(script: Script, stages: int = 1) -> tuple[Play, RunRef]:
 
 def test_dead_letters_that_are_accepted_now_are_gone(script: Script) -> None:
     play, ref = buried(script)
-    waiting = [f"{ref.run}#{letter.seq}#{letter.index}" for letter in dead_letters(play.env, ref)]
+    waiting = [f"{ref.run}#{letter.seq}#{letter.index}" for letter in letters_of(play, ref)]
     play.sink.refuse = lambda _event: None
     done = replay_dead_letters(play.env, ref)
     assert done is not None
     assert (done.published, done.clean) == (len(waiting), True)
     assert [event.id for event in play.sink.events] == waiting
     assert types(play) == ["RunCreated", "StageStarted", "StageCompleted", "RunCompleted"]
-    assert dead_letters(play.env, ref) == []
+    assert letters_of(play, ref) == []
 
 
 def test_a_replayed_event_tells_when_it_happened_and_not_when_it_was_given_up(script: Script) -> None:
@@ -185,12 +205,12 @@ def test_dead_letters_of_one_commit_are_replayed_in_order(script: Script) -> Non
 
 def test_dead_letters_that_are_refused_again_stay(script: Script) -> None:
     play, ref = buried(script)
-    before = dead_letters(play.env, ref)
+    before = letters_of(play, ref)
     play.sink.refuse = lambda event: "no" if event.type == "StageStarted" else None
     done = replay_dead_letters(play.env, ref)
     assert done is not None
     assert not done.clean
-    assert dead_letters(play.env, ref) == [letter for letter in before if letter.seq == 1]
+    assert letters_of(play, ref) == [letter for letter in before if letter.seq == 1]
 
 
 def test_replaying_says_whether_anything_is_left_however_many_there_are(script: Script) -> None:
@@ -202,7 +222,7 @@ def test_replaying_says_whether_anything_is_left_however_many_there_are(script: 
         assert done is not None
         if done.clean:
             break
-    assert dead_letters(play.env, ref) == []
+    assert letters_of(play, ref) == []
 
 
 def test_there_is_nothing_to_replay_of_a_run_that_is_not_there(script: Script) -> None:

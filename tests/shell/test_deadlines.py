@@ -19,6 +19,7 @@ from tests.shell.script import (
     SECOND,
     Note,
     Script,
+    commits_of,
     events,
     head_of,
     items_of,
@@ -138,3 +139,21 @@ def test_what_is_past_its_retention_is_gone_for_everybody(script: Script) -> Non
             ask()
     assert play.attend(ref).outcome is Outcome.GONE
     assert play.meter.of(ref).writes == used
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3, 4])
+def test_whatever_the_store_has_deleted_of_what_is_past_its_retention_it_is_gone(script: Script, kept: int) -> None:
+    """Expired items vanish one by one, in any order, and the head a week later."""
+    play = Play(flow := line(script.stage("a"), script.stage("b"), chain=False))
+    ref = play.start(flow, Note())
+    play.step()
+    play.queue.clear()
+    play.clock.move(head_of(play, ref).expires - play.clock.now() + play.env.limits.max_skew)
+    for number, commit in enumerate(commits_of(play, ref), start=1):
+        if number != kept:
+            play.store.delete(ref, commit.key)
+    assert play.attend(ref).outcome is Outcome.GONE
+    with pytest.raises(NotFound, match="its retention is over"):
+        read.show(play.env, ref)
+    assert play.tick().failed == 0
+    assert head_of(play, ref).due is None, "no tick looks again"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from kernel.errors import Conflict
 from kernel.ports import Guard
+from kernel.shell.environment import Limits
 from kernel.shell.start import Started, start
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
+from onewrite import Context, Workflow, stage
 from tests.shell.script import Note, Script, head_of, is_under, line, once, poke
 from tests.shell.test_start import Order, begin, flow, stored
 
@@ -30,6 +33,50 @@ def test_a_replay_is_recognised_whatever_has_become_of_the_run() -> None:
     before = head_of(play, ref)
     assert begin(play, Order(id="o-1"), key="k").replay
     assert (head_of(play, ref), play.queue.waiting) == (before, [])
+
+
+class Tags(BaseModel):
+    tags: frozenset[str]
+    text: str = ""
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 10_000], ids=["in the head", "in an item", "in an object"])
+def test_a_set_is_the_same_in_any_order(script: Script, size: int) -> None:
+    """Which order a process writes a set in depends on its hashes."""
+    play = Play(flow := Workflow("tagged", input=Tags).then(take), limits=Limits(data=5_000))
+    given = [{"tags": order, "text": "x" * size} for order in ORDERS]
+    assert len({flow.accept(each) for each in given}) > 1, "they are recorded in different orders even here"
+    first, *others = (start(play.env, flow, each, tenant="acme", by="test", key="k") for each in given)
+    assert not first.replay
+    assert others == [Started(first.ref, replay=True)] * 2
+    with pytest.raises(Conflict, match="other input"):
+        start(play.env, flow, {"tags": TAGS[1:], "text": "x" * size}, tenant="acme", by="test", key="k")
+
+
+TAGS = [f"tag-{number}" for number in range(12)]
+ORDERS = (TAGS, TAGS[::-1], TAGS[6:] + TAGS[:6])
+
+
+def test_a_configurations_set_is_the_same_in_any_order() -> None:
+    play = Play(picked)
+    given: list[dict[str, object]] = [{"pick": {"tags": order}} for order in ORDERS]
+    assert picked.configure(given[0]) != picked.configure(given[1])
+    runs = [start(play.env, picked, Note(), tenant="acme", by="test", key="k", config=each) for each in given]
+    assert [run.replay for run in runs] == [False, True, True]
+    with pytest.raises(Conflict, match="other input"):
+        start(play.env, picked, Note(), tenant="acme", by="test", key="k", config={"pick": {"tags": TAGS[1:]}})
+
+
+@stage
+def pick(ctx: Context[Tags], given: Note) -> Note:
+    return Note(text=" ".join(sorted(ctx.config.tags)))
+
+
+@stage
+def take(ctx: Context, tags: Tags) -> None: ...
+
+
+picked = Workflow("picked", input=Note).then(pick)
 
 
 OTHER: dict[str, dict[str, Any]] = {

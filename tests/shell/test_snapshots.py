@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from kernel.core.codec import encode_snapshot
 from kernel.core.evolve import FOLD_VERSION
 from kernel.errors import CorruptLog
-from kernel.ports import SNAPSHOT, Guard, RunRef, Snapshot, log_key
+from kernel.ports import HEAD, SNAPSHOT, Guard, RunRef, Snapshot, log_key
 from kernel.shell import read
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
 from onewrite import Context
-from tests.shell.script import Flow, Note, Script, calls, commits_of, line, session_of, state_of
+from tests.shell.script import Flow, Note, Script, calls, commits_of, line, session_of, state_of, unreadable
 
 
 def sequence(script: Script, count: int, *, chain: bool = True) -> Flow:
@@ -136,6 +136,24 @@ def test_a_gap_in_the_log_is_noticed(script: Script, seq: int) -> None:
     play.store.delete(ref, log_key(seq))
     with pytest.raises(CorruptLog, match=f"commit {seq} is missing before {seq + 1}"):
         play.attend(ref)
+
+
+def test_a_snapshot_that_cannot_be_read_is_ignored(script: Script) -> None:
+    play, ref, _ = halfway(script)
+    with_it = encode_snapshot(state_of(play, ref))
+    unreadable(play, ref, SNAPSHOT)
+    assert encode_snapshot(state_of(play, ref)) == with_it
+
+
+@pytest.mark.parametrize("key", [HEAD, log_key(1), log_key(45), log_key(59)])
+def test_a_run_of_which_anything_else_cannot_be_read_is_left_alone(script: Script, key: str) -> None:
+    play, ref, _ = halfway(script)
+    play.store.delete(ref, SNAPSHOT)
+    unreadable(play, ref, key)
+    calls = len(script.calls)
+    with pytest.raises(CorruptLog, match=f"item {key} cannot be read"):
+        play.attend(ref)
+    assert len(script.calls) == calls
 
 
 def test_a_load_of_a_long_run_is_one_read(script: Script) -> None:

@@ -12,10 +12,10 @@ from kernel.limits import check_key, check_reason, check_tenant, is_run_id
 from kernel.ports import RunRef
 from kernel.shell import read
 from kernel.shell.attend import Outcome
-from kernel.shell.outbox import dead_letters, replay_dead_letters
+from kernel.shell.outbox import replay_dead_letters
 from kernel.testing.play import Play
 from onewrite import Context
-from tests.shell.script import Note, Script, fork, items_of, line, work
+from tests.shell.script import Note, Script, fork, items_of, letters_of, line, work
 
 STRANGER = "umbrella"
 
@@ -45,7 +45,7 @@ def test_another_tenants_run_is_not_found(script: Script, ask: Callable[[Play, R
     before = items_of(play, ref)
     with pytest.raises(NotFound) as refused:
         ask(play, RunRef(STRANGER, ref.run))
-    assert str(refused.value) == f"there is no run {ref.run!r}", "as if it did not exist"
+    assert str(refused.value) == f"there is no run {ref.run!r}, or its retention is over", "as if it did not exist"
     assert items_of(play, ref) == before
     assert not items_of(play, RunRef(STRANGER, ref.run))
 
@@ -95,8 +95,8 @@ def test_dead_letters_of_another_tenants_run_are_not_there(script: Script) -> No
     play.sink.refuse = lambda _event: "no"
     for _ in range(play.env.limits.publish_attempts + 1):
         play.attend(ref)
-    assert dead_letters(play.env, ref)
-    assert dead_letters(play.env, RunRef(STRANGER, ref.run)) == []
+    assert letters_of(play, ref)
+    assert letters_of(play, RunRef(STRANGER, ref.run)) == []
     assert replay_dead_letters(play.env, RunRef(STRANGER, ref.run)) is None
 
 

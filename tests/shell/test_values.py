@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core.events import StageCompleted, StageSuspended, Value
+from kernel.core.state import StageStatus
 from kernel.errors import CorruptLog, InvalidInput
 from kernel.ports import DATA, Data, RunRef
 from kernel.shell.environment import Limits
@@ -207,6 +208,20 @@ def test_a_value_that_is_not_what_was_written_is_noticed(
     damaged(play, ref, value, change)
     with pytest.raises(CorruptLog, match=f"run {ref.run}: the value at"):
         session_of(play, ref).value(play.env, "a")
+
+
+def test_a_stage_whose_input_was_read_damaged_once_is_tried_again(script: Script) -> None:
+    play = Play(flow := line(script.stage("a", gives(of(KEPT))), script.stage("b"), chain=False), limits=LIMITS)
+    ref = play.start(flow, Note())
+    play.step()
+    value = value_of(play, ref)
+    (item,) = [item for item in items_of(play, ref) if item.key == value.data]
+    damaged(play, ref, value, lambda body: body[:-1])
+    play.step()
+    assert state_of(play, ref).stages["b"].status is StageStatus.RETRYING
+    play.store.put(ref, item)
+    play.play([ref])
+    assert play.ended(ref).status == "completed"
 
 
 def test_the_same_value_written_twice_is_one_item(script: Script) -> None:

@@ -42,7 +42,7 @@ def head(ref: RunRef, **changes: object) -> Head:
         due_seq=0,
         published=-1,
         publish_failures=0,
-        touched=fresh_token(),
+        look=fresh_token(),
         token=fresh_token(),
         by="api:alice",
         events=b'[{"type":"RunCreated","input":{"json":{"sku":"\xc3\xa9toile \xf0\x9f\x8c\x9f"}}}]',

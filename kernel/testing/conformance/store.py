@@ -244,7 +244,7 @@ class StoreContract:
         store.put(ref, before)
         change = HeadUpdate(
             guard=Guard.FINALISE_IS_LATEST,
-            touched=fresh_token(),
+            look=fresh_token(),
             due_seq=7,
             status="completed",
             listing_order=f"completed#{NOW:013d}#{ref.run}",
@@ -257,7 +257,7 @@ class StoreContract:
 
         assert store.get(ref, HEAD) == replace(
             before,
-            touched=change.touched,
+            look=change.look,
             due=None,
             due_seq=7,
             status="completed",
@@ -279,14 +279,14 @@ class StoreContract:
 
         assert isinstance(again, Refusal)
         assert isinstance(again.existing, Head)
-        assert again.existing.touched == change.touched
+        assert again.existing.look == change.look
         assert store.get(ref, HEAD) == again.existing
 
     def test_guard_due_as_seen_lets_one_of_two_ticks_claim_a_run(self, store: Store) -> None:
         ref = fresh_ref()
         store.put(ref, head(ref, due=NOW))
-        claim = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=fresh_token(), due=NOW + 1, seen_due=NOW)
-        late = HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=fresh_token(), due=NOW + 2, seen_due=NOW)
+        claim = HeadUpdate(guard=Guard.DUE_AS_SEEN, look=fresh_token(), due=NOW + 1, seen_due=NOW)
+        late = HeadUpdate(guard=Guard.DUE_AS_SEEN, look=fresh_token(), due=NOW + 2, seen_due=NOW)
 
         assert store.update(ref, claim) is None
         refusal = store.update(ref, late)
@@ -298,9 +298,7 @@ class StoreContract:
         ref = fresh_ref()
         store.put(ref, head(ref, due=None))
 
-        refusal = store.update(
-            ref, HeadUpdate(guard=Guard.DUE_AS_SEEN, touched=fresh_token(), due=NOW + 1, seen_due=NOW)
-        )
+        refusal = store.update(ref, HeadUpdate(guard=Guard.DUE_AS_SEEN, look=fresh_token(), due=NOW + 1, seen_due=NOW))
 
         assert isinstance(refusal, Refusal)
         assert head_of(store, ref).due is None
@@ -338,7 +336,7 @@ class StoreContract:
         before = head(ref, due_seq=due_seq)
         store.put(ref, before)
 
-        refusal = store.update(ref, HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched=fresh_token(), due=NOW, due_seq=5))
+        refusal = store.update(ref, HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token(), due=NOW, due_seq=5))
 
         assert refusal == Refusal(before)
         assert head_of(store, ref) == before
@@ -350,7 +348,7 @@ class StoreContract:
 
         woken = store.update(
             ref,
-            HeadUpdate(guard=Guard.WAKE_IS_NEWER, touched=fresh_token(), due=NOW, due_seq=5, status="open"),
+            HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token(), due=NOW, due_seq=5, status="open"),
         )
 
         assert woken is None
@@ -420,7 +418,7 @@ class StoreContract:
         ref = fresh_ref()
         before = head(ref, status=status)
         store.put(ref, before)
-        park = HeadUpdate(guard=Guard.STATUS_AS_SEEN, touched=fresh_token(), status="parked", seen_status="open")
+        park = HeadUpdate(guard=Guard.STATUS_AS_SEEN, look=fresh_token(), status="parked", seen_status="open")
 
         assert store.update(ref, park) == Refusal(before)
         assert head_of(store, ref) == before
@@ -619,7 +617,7 @@ def _at_once(count: int, work: Callable[[int, threading.Barrier], T]) -> list[T]
 
 def _change(guard: Guard, seen: Head, due_seq: int = 1) -> HeadUpdate:
     """A change that holds on the head that was seen."""
-    base = HeadUpdate(guard=guard, touched=fresh_token())
+    base = HeadUpdate(guard=guard, look=fresh_token())
     match guard:
         case Guard.DUE_AS_SEEN:
             return replace(base, due=NOW + 1, seen_due=seen.due)
@@ -647,13 +645,13 @@ def _applied(head: Head, change: HeadUpdate) -> Head:
     new = {name: getattr(change, name) for name in named if getattr(change, name) is not None}
     if change.clear_due:
         new["due"] = None
-    return replace(head, touched=change.touched, **new)
+    return replace(head, look=change.look, **new)
 
 
 def _sleep(seen_due: int, due_seq: int) -> HeadUpdate:
     return HeadUpdate(
         guard=Guard.SLEEP_IS_LATEST,
-        touched=fresh_token(),
+        look=fresh_token(),
         due=NOW + 86_400_000,
         due_seq=due_seq,
         seen_due=seen_due,
@@ -663,7 +661,7 @@ def _sleep(seen_due: int, due_seq: int) -> HeadUpdate:
 def _finalise(due_seq: int) -> HeadUpdate:
     return HeadUpdate(
         guard=Guard.FINALISE_IS_LATEST,
-        touched=fresh_token(),
+        look=fresh_token(),
         due_seq=due_seq,
         status="completed",
         clear_due=True,
@@ -673,7 +671,7 @@ def _finalise(due_seq: int) -> HeadUpdate:
 def _flush(seen: int, seen_failures: int, published: int) -> HeadUpdate:
     return HeadUpdate(
         guard=Guard.CURSOR_AS_SEEN,
-        touched=fresh_token(),
+        look=fresh_token(),
         published=published,
         publish_failures=0,
         seen_published=seen,

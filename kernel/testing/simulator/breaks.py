@@ -131,7 +131,7 @@ def _anybodys(existing: object, _token: str) -> bool:
     return isinstance(existing, Commit)
 
 
-def _never_known(env: Environment, ref: RunRef, head: Head, _digest: str, _key: str | None) -> start.Started:  # noqa: ARG001 - stands in
+def _never_known(_env: Environment, ref: RunRef, _head: Head, _asked: object) -> start.Started:
     return start.Started(ref, replay=True)
 
 

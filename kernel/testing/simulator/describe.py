@@ -63,8 +63,8 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             changes.pop("guard")
             changes.pop("listing_order", None)
             times = {key: _at(changes[key]) for key in ("due", "seen_due") if key in changes}
-            told = ", ".join(f"{key}={each}" for key, each in (changes | times).items() if key != "touched")
-            return f"{told} {value.touched[:SHORT]} if {value.guard.value}"
+            told = ", ".join(f"{key}={each}" for key, each in (changes | times).items() if key != "look")
+            return f"{told} {(value.look or '')[:SHORT]} if {value.guard.value}"
         case Refusal():
             return f"REFUSED by {text(value.existing) or 'nothing'}"
         case Poke():

@@ -299,7 +299,7 @@ class Watch:
             return  # its retention was over before it was, or before the sink took what it had to tell
         if not seen.witness.over:
             fail("quiet-at-last", "its log has no end")
-        session = load(env.store, ref)
+        session = load(env.store, ref, seen.head.created)
         if session is None or plain(session.state) != plain(self._folded(ref, seen, seen.state.seq)):
             fail("replay-equals-live", "what is loaded is not what the log says")
         stored = env.store.range(ref, LOG, log_key(9_999_999_999), limit=1_000_000)
