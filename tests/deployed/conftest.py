@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from hosts.engines.localstack.engine import LocalStack
 
 TENANT = "acme"
-LONGEST = 240.0
-"""Seconds until a run whose worker was killed must be over: look grace, a tick, and a machine that has a lot to do."""
+LOOK_GRACE = "5"
+"""Seconds, of the parameter that says so: with the default, two minutes would pass before the tick looks at a run."""
+LONGEST = 150.0
+"""Seconds until a run whose worker was killed must be over: its lease, a tick, and a machine that has a lot to do."""
 
 
 def example(workflow: str, name: str) -> dict[str, Any]:
@@ -165,12 +167,12 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(localstack: LocalStack, outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    parameters = {"ApiType": "rest", "DefaultTenant": TENANT, **runtime()}
+    parameters = {"ApiType": "rest", "DefaultTenant": TENANT, "LookGraceSeconds": LOOK_GRACE, **runtime()}
     scratch = tmp_path_factory.mktemp("package")
     stack = deploy(localstack.endpoint_url, artefact.built(), "onewrite", parameters, scratch)
     deployed = Deployed(localstack, stack, World(outside))
     with deployed.aws:
-        # First of all, since only time brings such runs back: look grace, and the tick after that.
+        # First of all, since only time brings such runs back: the end of the lease, and the tick after that.
         deployed.forgotten = deployed.start("order", example("order", "grand-piano"))
         deployed.kill_while_packing(deployed.forgotten, messages=True)
         deployed.killed = deployed.start("order", example("order", "grand-piano"))
