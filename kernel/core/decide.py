@@ -298,8 +298,14 @@ def _cancel(draft: _Draft, command: c.Cancel) -> None:
         what = "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
         message = f"run {state.identity.run} is {what} and cannot be cancelled"
         raise Conflict(message)
-    definition = draft.definition
-    if definition is not None and definition.compensate_on_cancel:
+    if state.undo_on_cancel and any(stage.status is StageStatus.COMPLETED for stage in state.stages.values()):
+        definition, identity = draft.definition, state.identity
+        if definition is None:
+            message = (
+                f"run {identity.run} is undone when it is cancelled, which takes {identity.workflow} version "
+                f"{identity.version}, and this deployment does not have it: cancel it from one that has"
+            )
+            raise Conflict(message)
         undo = definition.program.undo(state)
         if undo:
             draft.emit(CompensationStarted(undo, cancelled=command.reason))

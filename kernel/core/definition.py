@@ -176,7 +176,7 @@ class Definition(Struct, frozen=True):
         code: what runs each of them; only ``kernel.shell.execute`` looks inside.
         deadline: how long a run may take in all; the deployment's default when absent.
         chain: whether a worker goes on to the next stage in the same commit and invocation.
-        compensate_on_cancel: whether a cancelled run is undone.
+        undo_on_cancel: whether a cancelled run is undone.
     """
 
     id: str
@@ -187,4 +187,4 @@ class Definition(Struct, frozen=True):
     code: Mapping[str, Any]
     deadline: int | None = None
     chain: bool = True
-    compensate_on_cancel: bool = False
+    undo_on_cancel: bool = False

@@ -62,10 +62,12 @@ class RunCreated(Event, frozen=True, omit_defaults=True):
     Attributes:
         input: the validated input of the run.
         config: validated configuration by stage id, only of the stages it was given for.
+        undo_on_cancel: the workflow promises that what was done is undone if the run is cancelled.
     """
 
     input: Value
     config: Value | None = None
+    undo_on_cancel: bool = False
 
 
 class RunCompleted(Event, frozen=True):

@@ -31,7 +31,7 @@ from kernel.core.events import (
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import CorruptLog
 
-FOLD_VERSION = 1
+FOLD_VERSION = 2
 """Changes whenever the fold, the shape of ``State`` or the event format does: another version's snapshot is ignored."""
 
 
@@ -74,6 +74,7 @@ def _external(value: Value) -> Value | None:
 def _created(state: State, event: RunCreated) -> None:
     state.input = event.input
     state.config = event.config
+    state.undo_on_cancel = event.undo_on_cancel
     _milestone(state)
 
 

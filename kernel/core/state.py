@@ -109,6 +109,7 @@ class State(Struct):
         generation: how often the run was reopened.
         input: the run's input, as recorded.
         config: the run's configuration, as recorded.
+        undo_on_cancel: what was done is undone if the run is cancelled.
         error: why the run failed, or is being compensated.
         reason: why it was cancelled.
         undo: what is still to be compensated, next one first.
@@ -129,6 +130,7 @@ class State(Struct):
     generation: int = 0
     input: Value | None = None
     config: Value | None = None
+    undo_on_cancel: bool = False
     error: ErrorRecord | None = None
     reason: str = ""
     undo: tuple[str, ...] = ()

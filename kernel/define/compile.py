@@ -53,7 +53,7 @@ def definition_of(plan: Plan) -> Definition:
         code=code,
         deadline=plan.deadline,
         chain=plan.chain,
-        compensate_on_cancel=plan.on_cancel == "compensate",
+        undo_on_cancel=plan.on_cancel == "compensate",
     )
 
 

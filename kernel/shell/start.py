@@ -117,7 +117,7 @@ def start(
         look="",
         token=env.random.token(),
         by=by,
-        events=encode_events((RunCreated(value, config_value),)),
+        events=encode_events((RunCreated(value, config_value, definition.undo_on_cancel),)),
         digest=asked.digest,
         v=FORMAT,
     )

@@ -53,7 +53,7 @@ class Run:
 
     def __init__(self, *nodes: Node, **options: Any) -> None:
         self.definition = definition(*nodes, **options)
-        created = (RunCreated(inline(b"{}")),)
+        created = (RunCreated(inline(b"{}"), undo_on_cancel=self.definition.undo_on_cancel),)
         self.state = fold(State.initial(IDENTITY), 0, NOW, created)
         self.log: list[Sequence[AnyEvent]] = [created]
         self.now = NOW

@@ -122,7 +122,7 @@ def test_cancel_ends_the_run_as_it_is() -> None:
 
 
 def test_cancel_undoes_the_run_if_the_workflow_says_so() -> None:
-    run = line(compensate_on_cancel=True)
+    run = line(undo_on_cancel=True)
     run.through("a")
     run.claim("b")
     assert run.do(c.Cancel("why")) == ["CompensationStarted"]
@@ -135,7 +135,7 @@ def test_cancel_undoes_the_run_if_the_workflow_says_so() -> None:
 
 
 def test_cancel_with_nothing_to_undo_ends_the_run_at_once() -> None:
-    assert line(compensate_on_cancel=True).do(c.Cancel("why")) == ["RunCancelled"]
+    assert line(undo_on_cancel=True).do(c.Cancel("why")) == ["RunCancelled"]
 
 
 def test_cancel_is_refused_while_the_run_is_being_undone() -> None:

@@ -133,7 +133,7 @@ def test_what_a_workflow_is_told_reaches_the_kernel() -> None:
     definition = workflow.then(charge).definition
 
     assert (definition.id, definition.version, definition.deadline) == ("order", 3, 3_600_000)
-    assert (definition.chain, definition.compensate_on_cancel) == (False, True)
+    assert (definition.chain, definition.undo_on_cancel) == (False, True)
     assert repr(workflow) == "<workflow 'order' version 3>"
 
 
@@ -141,7 +141,7 @@ def test_what_a_workflow_is_not_told_is_left_to_the_deployment() -> None:
     definition = start().then(charge).definition
 
     assert (definition.version, definition.deadline, definition.chain) == (1, None, True)
-    assert not definition.compensate_on_cancel
+    assert not definition.undo_on_cancel
 
 
 def test_the_definition_is_made_once() -> None:

@@ -6,14 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.events import CompensationStarted, RunCancelled, RunFailed, StageCompleted, StageStarted
 from kernel.core.state import RunStatus, StageStatus
 from kernel.errors import Conflict
 from kernel.ports import RunRef
+from kernel.shell.cancel import cancel
 from kernel.testing.faults import Crash
 from kernel.testing.play import Play
-from onewrite import Context, PermanentError, Retry, Workflow
+from onewrite import Context, PermanentError, Registry, Retry, Workflow
 from tests.shell.script import (
     Act,
     Flow,
@@ -145,6 +147,27 @@ def test_cancel_undoes_the_run_if_the_workflow_says_so(script: Script) -> None:
     assert script.calls == ["flight", "compensate:flight"]
     assert events(play, ref, RunCancelled) == [RunCancelled("changed my mind", "complete")]
     assert head_of(play, ref).status == "cancelled"
+
+
+def test_a_cancel_that_cannot_undo_what_it_must_is_refused(script: Script) -> None:
+    """A deployment without the run's workflow would break its promise without a word."""
+    play, ref = half_done(script, on_cancel="compensate")
+    there, gone = play.env, replace(play.env, definitions=Registry())
+    with pytest.raises(Conflict, match="takes flow version 1, and this deployment does not have it"):
+        cancel(gone, ref, by="test")
+    assert state_of(play, ref).status is RunStatus.RUNNING
+    cancel(there, ref, by="test")
+    play.play([ref])
+    assert script.calls == ["flight", "compensate:flight"]
+
+
+def test_a_cancel_that_need_not_undo_anything_takes_no_workflow(script: Script) -> None:
+    play = Play(flow := booking(script, on_cancel="compensate"))
+    nothing_done = play.start(flow, Note())
+    cancel(replace(play.env, definitions=Registry()), nothing_done, by="test")
+    play, nothing_promised = half_done(script)
+    cancel(replace(play.env, definitions=Registry()), nothing_promised, by="test")
+    assert state_of(play, nothing_promised).status is RunStatus.CANCELLED
 
 
 def test_the_compensation_of_a_cancelled_run_is_poked_for(script: Script) -> None:

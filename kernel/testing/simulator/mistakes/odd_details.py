@@ -70,7 +70,7 @@ def _specified(given: Mapping[str, Any]) -> bool:
         == [strategy, given["most"] * 1_000, 1 if given["once"] else given["most"]]
         and [spec.at_most_once, spec.compensated, spec.poll is not None]
         == [given[each] == 1 for each in ("once", "undo", "polled")]
-        and [definition.version, definition.chain, definition.compensate_on_cancel] == [1 << 40, False, True]
+        and [definition.version, definition.chain, definition.undo_on_cancel] == [1 << 40, False, True]
     )
 
 
