@@ -26,6 +26,9 @@ SHORT_NAMES = 40
 REFERENCE = 160
 """Characters that the reference to a value kept elsewhere takes."""
 
+PROMISE = 24
+"""Characters that the promise to undo what was done takes in the head."""
+
 HEAD_TTL_EXTRA = 7 * 86_400
 """Seconds that a head outlives the rest of its run, so that whenever a head is gone, the rest is."""
 
@@ -91,7 +94,7 @@ def start(
     expires = deadline + env.limits.retention
     ttl = expires // 1000
     # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
-    names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES)
+    names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
     room = env.limits.inline - names - len(accepted)
     aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
     value = keep(env, ref, 0, accepted, ttl, beside=names + aside)

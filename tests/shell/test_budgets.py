@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.events import StageChecked
 from kernel.ports import Guard, RunRef
 from kernel.shell.environment import Limits
+from kernel.shell.start import start
 from kernel.testing.play import Play
-from kernel.testing.units import Usage
+from kernel.testing.units import Usage, size_of
 from onewrite import Context
 from tests.shell.script import (
     HOUR,
@@ -244,3 +246,14 @@ def test_events_cost_no_write_of_their_own_in_a_run_of_one_invocation() -> None:
     assert play.meter.of(ref).writes == used(flow).writes
     assert len(play.sink.events) == 1 + 1 + 2 * 3
     assert state_of(play, ref).seq == 4
+
+
+@pytest.mark.parametrize("on_cancel", ["stop", "compensate"])
+@pytest.mark.parametrize("size", range(440, 600, 8))
+def test_a_head_stays_under_a_kilobyte_whatever_is_kept_in_it(script: Script, size: int, on_cancel: str) -> None:
+    """The largest values are kept beside it; a tick's claim and a cursor of five digits still fit in."""
+    flow = line(script.stage("a"), id="a-workflow-with-a-long-name", on_cancel=on_cancel)
+    play = Play(flow)
+    ref = start(play.env, flow, Note(text="x" * size), tenant="a-tenant-of-some-length", by="api:alice").ref
+    head = replace(head_of(play, ref), look="0" * 24, due_seq=10_000, published=10_000, publish_failures=700)
+    assert size_of(ref, head) <= 1024
