@@ -175,7 +175,9 @@ def test_a_key_whose_starter_died_at_any_moment_leads_to_one_run_that_ends(scrip
             begin(play, flow, given)
 
         for play, _ in each_death(lambda: (Play(flow), RunRef("test", "")), starts):
-            ref, _ = begin(play, flow, given)
+            created = runs(play)
+            ref, replay = begin(play, flow, given)
+            assert replay == (created == [ref]), "what was created is answered with, never created over again"
             play.queue.clear()
             assert runs(play) == [ref]
             finish(play, ref)
