@@ -5,7 +5,8 @@ seed. The world loses, doubles and delays messages, crashes and freezes processe
 stale indexes, sets clocks wrong and deploys in the middle. A watch looks at every write, and says by name which
 invariant it breaks. The same seed gives the same history, to the byte.
 
-Read in this order: ``history`` (one history from its seed to its verdict), ``world`` (actors and time), ``weather``
-(what goes wrong), ``ports`` (where it goes wrong), ``traffic`` (messages), ``people`` and ``flows`` (what is asked of
-the kernel), ``watch`` (the invariants), ``breaks`` (what happens without each guard), ``shrink``.
+Read in this order: ``history`` (one history from its seed to its verdict), ``deployment`` (what is deployed in it),
+``world`` (actors and time), ``weather`` (what goes wrong), ``ports`` and ``places`` (where it goes wrong), ``traffic``
+(messages), ``people``, ``flows``, ``bodies`` and ``stagehand`` (what is asked of the kernel), ``watch`` and what it names
+(the invariants), ``breaks`` (what happens without each guard), ``shrink``.
 """

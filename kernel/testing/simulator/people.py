@@ -20,8 +20,8 @@ from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
+from kernel.testing.simulator.bodies import Ticket
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.flows import Ticket
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
 

@@ -27,7 +27,7 @@ class WatchedStore(MemoryStore):
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Put, under the watch's eyes."""
-        existing = self.get(ref, item.key)
+        existing = super().get(ref, item.key)
         refusal = super().put(ref, item, guard)
         if refusal is None:
             if isinstance(item, Head):
@@ -37,9 +37,9 @@ class WatchedStore(MemoryStore):
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Update, under the watch's eyes."""
-        before = self.get(ref, HEAD)
+        before = super().get(ref, HEAD)
         refusal = super().update(ref, change)
-        after = self.get(ref, HEAD)
+        after = super().get(ref, HEAD)
         if refusal is None and isinstance(before, Head) and isinstance(after, Head):
             self._show(ref, after)
             self._watch.updated(ref, change, before, after)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from kernel.testing.simulator.chance import Chance
 
@@ -32,6 +33,13 @@ KINDS = (
 """Every kind of fault."""
 
 RATES = (0.0, 0.0, 0.01, 0.03, 0.1, 0.25)
+CRASHES = {
+    "crash-before": (0.003, 0.01, 0.03, 0.06),
+    "crash-after": (0.003, 0.01, 0.03, 0.06),
+    "lost-reply": (0.003, 0.01, 0.03, 0.06),
+    "body-crash": (0.0, 0.03, 0.1),
+}
+"""Rates of what may go wrong where it is looked at how late things are: so rare that looks are not all in vain."""
 MOST = 400
 """Faults in one history, after which the weather is fair."""
 
@@ -47,6 +55,7 @@ class Weather:
         wild: clocks are off by minutes, which breaks timers but must break nothing else.
         happened: what went wrong, in order, by names that are the same in each replay.
         counts: how often, by kind.
+        now: gives true time, in milliseconds.
     """
 
     def __init__(self, seed: int, keep: Container[str] | None = None) -> None:
@@ -63,12 +72,21 @@ class Weather:
         self.calm = False
         self.happened: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.now: Callable[[], int] = lambda: 0
+        self._times: list[int] = []
         self._keep = keep
+        self._chance = chance
 
-    def clear(self) -> None:
-        """Nothing goes wrong in this history."""
+    def clear(self, *, crashes: bool) -> None:
+        """Nothing goes wrong in this history, or nothing but that processes die and replies are lost."""
         self.rates = dict.fromkeys(self.rates, 0.0)
+        if crashes:
+            self.rates |= {kind: self._chance.pick(rates) for kind, rates in CRASHES.items()}
         self.wild = False
+
+    def since(self, time: int) -> int:
+        """How much went wrong from a time on."""
+        return len(self._times) - bisect_left(self._times, time)
 
     def strikes(self, kind: str, chance: Chance, where: str, *, often: float = 1.0) -> bool:
         """Whether a fault of this kind happens here, where it does so more or less often than elsewhere."""
@@ -78,5 +96,6 @@ class Weather:
         if self._keep is not None and name not in self._keep:
             return False
         self.happened.append(name)
+        self._times.append(self.now())
         self.counts[kind] += 1
         return True

@@ -51,6 +51,7 @@ class Actor:
         read_at: when it last looked at its clock.
         calls: ports that it has crossed.
         touches: the run that it is about, if only one; it may touch no other.
+        looks_at: runs that it took, as a tick does: of which it moved ``due`` from what it saw.
         doing: the port call that it makes, for the trace.
         claims: what it started, by stage: the number of the commit, and the true time at which the lease ends.
     """
@@ -64,6 +65,7 @@ class Actor:
         "doing",
         "frozen",
         "greenlet",
+        "looks_at",
         "name",
         "offset",
         "read_at",
@@ -85,6 +87,7 @@ class Actor:
         self.frozen = False
         self.calls = 0
         self.touches: RunRef | None = None
+        self.looks_at: set[RunRef] = set()
         self.doing = ""
         self.claims: dict[str, tuple[int, int]] = {}
         self.greenlet: greenlet | None = None
@@ -107,6 +110,7 @@ class World:
         self.seed = seed
         self.now = EPOCH
         self.weather = weather
+        weather.now = lambda: self.now
         self.actors: list[Actor] = []
         self.acting: Actor | None = None
         self.trace: list[str] | None = [] if trace else None

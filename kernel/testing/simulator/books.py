@@ -1,0 +1,113 @@
+"""The books on one run's log, apart from the kernel's own fold: what is known of its stages, and of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from msgspec import Struct
+
+from kernel.core.definition import Definition, StageSpec, Strategy
+from kernel.core.events import COMPENSATE
+
+Fail = Callable[[str, str], NoReturn]
+"""Told the invariant's name and what was seen."""
+
+LEISURE = 28_800_000
+"""Milliseconds that the stages of a run may wait for in all, if its deadline, a day, is to be ample."""
+
+
+class Stage(Struct):
+    """What is known of a stage since it was last reset.
+
+    Attributes:
+        starts: how often it was started.
+        claim: number of the commit that started the attempt that runs or has suspended itself.
+        status: "", scheduled, running, expired, waiting (for a retry), suspended, completed, failed, skipped; left, if
+            the run is undone before the stage got anywhere.
+        due: true time since when it needs somebody; its retry, its check or the end of its lease must not happen
+            before.
+    """
+
+    starts: int = 0
+    claim: int = 0
+    status: str = ""
+    due: int = 0
+
+
+class Books(Struct):
+    """What is known of a run.
+
+    Attributes:
+        definition: its workflow.
+        fail: called with the invariant that does not hold, and what was seen.
+        began: true time at which it was created.
+        deadline: by when it must end, as recorded.
+        stages: what is known of each stage.
+        lives: signs of life, by claim: when they were written, and the true time until which they hold.
+        done: completed stages, in order of completion.
+        undo: what is to be undone, in order; None as long as nothing is.
+        undone: how much of that is over, one way or the other.
+        cancelled: the run was cancelled, or is being undone for it.
+        over: it has ended.
+    """
+
+    definition: Definition
+    fail: Fail
+    began: int
+    deadline: int
+    stages: dict[str, Stage]
+    lives: dict[int, tuple[int, int]]
+    done: list[str]
+    undo: tuple[str, ...] | None = None
+    undone: int = 0
+    cancelled: bool = False
+    over: bool = False
+
+    def of(self, id_: str) -> Stage:
+        """What is known of a stage."""
+        return self.stages.setdefault(id_, Stage())
+
+    def spec(self, id_: str) -> StageSpec:
+        """What its workflow says of a stage."""
+        return self.definition.stages[id_]
+
+    def passed(self, id_: str) -> bool:
+        """Whether what depends on a stage may go on."""
+        status = self.of(id_).status
+        return status in {"completed", "skipped"} or (
+            status == "failed" and self.spec(id_).on_failure is Strategy.PROCEED
+        )
+
+    def failed(self) -> Iterator[Strategy]:
+        """What is to happen for each stage that has failed for good, where that is not to go on."""
+        for id_, stage in self.stages.items():
+            strategy = self.spec(id_).on_failure
+            if stage.status == "failed" and strategy is not Strategy.PROCEED:
+                yield strategy
+
+    def to_undo(self) -> list[str]:
+        """What would be undone, if the run were undone now."""
+        return [id_ for id_ in reversed(self.done) if self.spec(id_).compensated]
+
+    def closure(self, stages: set[str]) -> set[str]:
+        """These stages, and all that depend on them."""
+        found, size = set(stages), -1
+        while size != len(found):
+            size = len(found)
+            found |= {
+                id_
+                for id_ in self.definition.stages
+                if not id_.startswith(COMPENSATE) and found.intersection(self.definition.program.needs(id_))
+            }
+        return found
+
+    @property
+    def at_leisure(self) -> bool:
+        """The run has the default deadline, and its stages cannot wait for even a third of that."""
+        waits = sum(
+            (spec.poll.limit if spec.poll else 0)
+            + sum(spec.retry.delay(failed, 0.0) for failed in range(1, spec.retry.attempts))
+            for spec in self.definition.stages.values()
+        )
+        return self.definition.deadline is None and waits < LEISURE
