@@ -82,6 +82,6 @@ def read(world: Deployment, client: Client) -> None:
     assert client.get(f"/runs/{run}/log")["entries"][0]["events"][0]["type"] == "RunCreated"
     assert client.get(f"/runs/{run}/steps")["steps"][0]["seq"] == 0
     assert [each["run"] for each in client.get("/runs", status="completed")["runs"]] == [run]
-    assert client.get(f"/runs/{run}/dead-letters") == {"dead_letters": []}
+    assert client.get(f"/runs/{run}/dead-letters") == {"dead_letters": [], "unreadable": []}
     assert [each["id"] for each in client.get("/workflows")["workflows"]] == ["chain"]
     assert client.get("/health") == {"status": "ok"}
