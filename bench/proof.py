@@ -130,6 +130,9 @@ SIMULATED = (
     "distinct_states",
     "growth_over_last_tenth",
     "kernel_branch_coverage",
+    "core_branch_coverage",
+    "shell_branch_coverage",
+    "define_branch_coverage",
     "unfinished",
     "violations",
 )

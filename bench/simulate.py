@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.histories import Stretch, measuring, play, stretch
 from kernel.testing.simulator.breaks import ALIASES, BREAKS, Break, find
+from kernel.testing.simulator.history import Verdict
 from kernel.testing.simulator.shrink import shrink
 
 AT_ONCE = 100
@@ -34,6 +35,8 @@ MEASURED = 0.3
 """Share of the histories in which the kernel's branches are measured, which takes twice as long."""
 WITHIN = 2_000
 """Histories within which the lack of a guard must show."""
+PARTS = ("core", "shell", "define")
+"""Parts of the kernel whose branches are counted apart, too: a high share in one must not hide a low one in another."""
 SHOWN = 150
 """Lines of a shrunk trace that are printed; the end of it matters."""
 
@@ -79,11 +82,14 @@ def _replay(seed: int, guard: Break | None) -> int:
 
 
 def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
-    """Look for a history that breaks an invariant which the guard is there for."""
-    with guard.without():
-        histories = map(play, range(first, first + most))
-        verdict = next((found for found in histories if found.invariant in guard.invariants), None)
-        shrunk = shrink(verdict, play) if verdict and not as_json else None
+    """Look for a history that breaks an invariant which the guard is there for, and that holds with the guard."""
+    verdict = next(
+        (found for found in _broken(guard, range(first, first + most)) if not play(found.seed).invariant), None
+    )
+    shrunk = None
+    if verdict is not None and not as_json:
+        with guard.without():
+            shrunk = shrink(verdict, play)
     caught = verdict is not None
     figures = {
         "guard": guard.name,
@@ -102,6 +108,15 @@ def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
         figures["replay"] = f"python -m bench.simulate --break {guard.name} --seed {verdict.seed}"
     print(json.dumps(figures) if as_json else "\n".join(f"{name:<10} {value}" for name, value in figures.items()))
     return 0 if caught else 1
+
+
+def _broken(guard: Break, seeds: Iterable[int]) -> Iterator[Verdict]:
+    """The histories that break an invariant of the guard without it."""
+    for seed in seeds:
+        with guard.without():
+            verdict = play(seed)
+        if verdict.invariant in guard.invariants:
+            yield verdict
 
 
 def _show(trace: list[str], title: str) -> None:
@@ -183,7 +198,7 @@ def _figures(stretches: Iterator[Stretch], histories: int) -> dict[str, Any]:
 
 
 def _coverage(folder: str) -> dict[str, Any]:
-    """The share of the kernel's branches that were taken, and those that were not."""
+    """The share of the kernel's branches that were taken, of each part of it by itself, and those that were not."""
     measurement = measuring(folder)
     measurement.combine(data_paths=[folder])
     report = Path(folder, "report.json")
@@ -194,12 +209,18 @@ def _coverage(folder: str) -> dict[str, Any]:
         for name, each in told["files"].items()
         if each["missing_branches"]
     }
-    totals = told["totals"]
+    shares = {part: _share(told["files"], part) for part in ("kernel", *PARTS)}
     return {
-        "kernel_branches": totals["num_branches"],
-        "kernel_branch_coverage": round(totals["covered_branches"] / totals["num_branches"], 4),
+        **{f"{part}_branches": branches for part, (_, branches) in shares.items()},
+        **{f"{part}_branch_coverage": round(taken / branches, 4) for part, (taken, branches) in shares.items()},
         "branches_not_taken": {name: [f"{a}->{b}" for a, b in arcs] for name, arcs in sorted(missing.items())},
     }
+
+
+def _share(files: dict[str, Any], part: str) -> tuple[int, int]:
+    """How many branches were taken, and how many there are, in the files of a part of the kernel or in all of it."""
+    summaries = [each["summary"] for name, each in files.items() if part == "kernel" or Path(name).parent.name == part]
+    return sum(each["covered_branches"] for each in summaries), sum(each["num_branches"] for each in summaries)
 
 
 if __name__ == "__main__":
