@@ -11,7 +11,7 @@ from kernel.shell.values import fetch
 from kernel.testing.memory import MemoryBlobs
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.flows import Flow, make_flow
-from kernel.testing.simulator.places import WatchedSink, WatchedStore
+from kernel.testing.simulator.places import Unwatched, WatchedSink, WatchedStore
 from kernel.testing.simulator.ports import ActorAlarm, ActorClock, Port, some_offset
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.traffic import Traffic
@@ -82,7 +82,9 @@ class Deployment:
         world = self._world
         # A Port stands in for any port by forwarding to it.
         ports: dict[str, Any] = {"store": self.store, "queue": self._traffic, "blobs": self._blobs, "sink": self._sink}
-        crossed = ports if bare else {name: Port(world, actor, name, port) for name, port in ports.items()}
+        crossed = {name: Port(world, actor, name, port) for name, port in ports.items()}
+        if bare:
+            crossed = ports | {"store": Unwatched(self.store)}
         return Environment(
             **crossed,
             clock=ActorClock(world, actor),

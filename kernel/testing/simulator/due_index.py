@@ -33,6 +33,10 @@ class DueIndex:
             if acting is not None:
                 acting.looks_at.add(seen.ref)
 
+    def expired(self, head: Head, now: int | None = None) -> bool:
+        """Whether a run's retention is over by every clock: now, or at another true time."""
+        return (self._world.now if now is None else now) >= head.expires + self._slack
+
     def read(self, seen: Seen) -> None:
         """Something of a run was read: by a tick only if it has moved ``due`` itself, so that no other looks as well.
 
@@ -52,14 +56,14 @@ class DueIndex:
         fail, limits = self._world.fail, self._limits
         near = now + limits.look_grace + self._slack
         due = head.due
+        if due is None and now + self._slack >= head.expires:
+            return  # its retention is over, by some clock
         if state.status.finished:
             if due is None and head.status != state.status.value:
                 fail("status-is-true", f"a run that is {state.status} is left as {head.status}")
             if due is not None and due > near:
                 fail("no-run-is-forgotten", f"finished, and nobody looks for {due - now} ms")
             return
-        if now + self._slack >= head.expires:
-            return  # its retention is over
         if due is None:
             fail("no-run-is-forgotten", "an open run left the due index")
         if state.asleep is None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.errors import OnewriteError
-from kernel.shell.attend import attend
+from kernel.shell.attend import Outcome, attend
 from kernel.shell.environment import DAY, HOUR, MINUTE, SECOND, NoDefinitions
 from kernel.shell.tick import tick
 from kernel.testing.simulator import kernel_log
@@ -36,6 +36,10 @@ TURNS = 100_000
 LONG = 300 * SECOND
 SHORT = (10 * SECOND, 23_100, 23_500, 30 * SECOND, 63_100, 63_500, 66 * SECOND, 203_500)
 """How long an invocation may last; the short ones are just enough for one stage, so that a slow call is too much."""
+LASTS = 10 * HOUR
+"""The longest that a history lasts before the calm; longer than some runs are kept."""
+OFF = 5 * HOUR
+"""How long no tick comes, when none comes for long; longer than some runs are kept."""
 NEVER = 1 << 60
 WORKERS = 3
 """Invocations at once, frozen ones apart."""
@@ -136,7 +140,9 @@ class _History:
         """Storm, then calm, until all is over and nobody is left."""
         chance = self._chance
         crowd = chance.happens(0.004)
-        lasts = chance.pick((MINUTE, 10 * MINUTE, 30 * MINUTE, 3 * HOUR, 10 * HOUR)[: 2 if crowd else None])
+        lasts = chance.pick((MINUTE, 10 * MINUTE, 30 * MINUTE, 3 * HOUR, LASTS)[: 2 if crowd else None])
+        if self._deployment.limits.retention < LASTS and not crowd:
+            lasts = chance.pick((lasts, LASTS))
         self._plan(lasts, crowd=crowd)
         self._go_on(EPOCH + lasts, lambda: False)
         self.world.say(None, "--- calm ---")
@@ -177,6 +183,8 @@ class _History:
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
             self._ask(EPOCH + chance.below(chance.pick((lasts, MINUTE))))
+        for _ in range(3 if self._deployment.limits.retention < lasts else 0):  # about what is gone by then
+            self._ask(EPOCH + lasts - chance.below(HOUR))
 
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""
@@ -256,8 +264,11 @@ class _History:
         for index, message in enumerate(batch):
             now = env.clock.monotonic()
             actor.touches = message.poke.ref
+            gone = self.watch.gone(message.poke.ref)
             try:
-                attend(env, message.poke, until, share=now + (until - now) / (len(batch) - index))
+                did = attend(env, message.poke, until, share=now + (until - now) / (len(batch) - index))
+                if gone and did.outcome not in (Outcome.GONE, Outcome.EARLY):
+                    self.world.fail("gone-is-gone", f"a run whose retention is over is {did.outcome}")
             except OnewriteError as error:
                 self.world.judge(error)
                 self.world.say(actor, f"returns {message.name}: {error}")
@@ -270,11 +281,14 @@ class _History:
 
     def _tick(self) -> None:
         self.watch.time_passed()
-        chance, at = self._chance, self._tick_at()
-        self._next_tick = at + self._deployment.limits.tick
-        if self.weather.strikes("missed", chance, f"tick at {at - EPOCH}"):
+        chance, at, every = self._chance, self._tick_at(), self._deployment.limits.tick
+        self._next_tick = at + every
+        name = f"tick at {at - EPOCH}"
+        if self.weather.strikes("missed", chance, name):
+            if Chance(self.world.seed, name).happens(0.03):  # the schedule is off for hours
+                self._next_tick = at + OFF // every * every
             return
-        extra = self.weather.strikes("extra", chance, f"tick at {at - EPOCH}")
+        extra = self.weather.strikes("extra", chance, name)
         for _ in range(2 if extra else 1):
             actor = self.world.spawn("tick", self._maintain, lasts=60 * SECOND)
             actor.offset = some_offset(self.world, actor)

@@ -25,7 +25,8 @@ def judge(world: World, env: Environment, seen: Seen) -> None:
     expired = world.now >= seen.head.expires
     if expired and load(env.store, seen.ref, world.now) is not None:
         fail("gone-is-gone", "its retention is over, and it is there")
-    if seen.crumbling or (expired and seen.head.due is None and seen.head.published < seen.state.seq):
+    final = (seen.head.status, seen.head.published) == (seen.state.status.value, seen.state.seq)
+    if seen.crumbling or (expired and seen.head.due is None and not final):
         return  # its retention was over before it was, or before the sink took what it had to tell
     if not seen.witness.books.over:
         fail("quiet-at-last", "its log has no end")

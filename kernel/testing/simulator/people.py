@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.core.events import CompensationStarted, RunCancelled
 from kernel.define.registry import Registry
-from kernel.errors import Conflict, OnewriteError, Refused
+from kernel.errors import Conflict, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
@@ -101,6 +101,7 @@ class People:
         def work(actor: Actor) -> None:
             actor.touches = ref
             env, registry = self._equip(actor)
+            gone = self._watch.gone(ref)
             try:
                 self._asks[what](self, env, ref, stage, registry)
             except OnewriteError as error:
@@ -108,6 +109,8 @@ class People:
                 self._world.say(actor, f"{what}: {type(error).__name__}: {error}")
             else:
                 self._world.say(actor, f"{what}: done")
+                if gone and what != "forge":  # which may find no order to forge
+                    self._world.fail("gone-is-gone", f"{what} was done with a run whose retention is over")
 
         self._world.spawn("client", work)
 
@@ -159,7 +162,9 @@ class People:
         attend(env, Poke(ref.tenant, nowhere.run), env.clock.monotonic() + 30)
 
     def _letters(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
-        replay_dead_letters(env, ref)
+        if replay_dead_letters(env, ref) is None:
+            message = "there is no such run"
+            raise NotFound(message)
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)

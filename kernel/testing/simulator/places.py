@@ -5,28 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kernel.ports import HEAD, Due, Guard, Head, HeadUpdate, Item, Published, Refusal, RunRef
+from kernel.shell.environment import SECOND
 from kernel.testing.memory import MemoryStore
 from kernel.testing.simulator.chance import Chance
+from kernel.testing.simulator.ports import WILD
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import World
 
+HIGHEST = "\x7f"
+"""A key after all others."""
 MEMORY = 5
 """States of the *due* index that a stale read may show."""
 
 
 class WatchedStore(MemoryStore):
-    """The memory store, watched. Its indexes lag when the weather says so."""
+    """The memory store, watched. Its indexes lag, and what is past its time to live vanishes, as the weather says."""
 
     def __init__(self, world: World, watch: Watch) -> None:
         """Start empty."""
         super().__init__()
         self._world = world
         self._watch = watch
+        self._clocks = WILD if world.weather.wild else 0
         self._past: list[dict[RunRef, tuple[str, int]]] = [{}]
         self._shown: dict[RunRef, tuple[str, int]] = {}
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Put, under the watch's eyes."""
+        self._crumble(ref)
         existing = super().get(ref, item.key)
         refusal = super().put(ref, item, guard)
         if refusal is None:
@@ -37,6 +43,7 @@ class WatchedStore(MemoryStore):
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Update, under the watch's eyes."""
+        self._crumble(ref)
         before = super().get(ref, HEAD)
         refusal = super().update(ref, change)
         after = super().get(ref, HEAD)
@@ -47,13 +54,29 @@ class WatchedStore(MemoryStore):
 
     def get(self, ref: RunRef, key: str) -> Item | None:
         """Get, under the watch's eyes."""
+        self._crumble(ref)
         self._watch.read(ref)
         return super().get(ref, key)
 
     def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
         """Read on, under the watch's eyes."""
+        self._crumble(ref)
         self._watch.read(ref)
         return super().range(ref, low, high, limit=limit, descending=descending)
+
+    def _crumble(self, ref: RunRef) -> None:
+        """Of what is past its time to live, let some vanish: no store says when it deletes that, or in what order."""
+        acting, now = self._world.acting, self._world.now
+        head = super().get(ref, HEAD)
+        if acting is None or not isinstance(head, Head) or now < head.expires + self._clocks - SECOND:
+            return
+        past = [item.key for item in super().range(ref, "", HIGHEST, limit=1_000_000) if item.ttl * 1000 <= now]
+        if past and self._world.weather.strikes("vanished", acting.chance, f"{acting.name}.{acting.calls}"):
+            share = acting.chance.pick((0.1, 0.5, 1.0))
+            for key in past:
+                if acting.chance.happens(share):
+                    self.delete(ref, key)
+            self._watch.crumbled(ref)
 
     def _show(self, ref: RunRef, head: Head) -> None:
         """Keep what the index shows from now on."""
@@ -77,6 +100,22 @@ class WatchedStore(MemoryStore):
     def earliest(self) -> int | None:
         """When the tick will find something."""
         return min((due for _, due in self._shown.values()), default=None)
+
+
+class Unwatched:
+    """What is in a store, for the watch itself: nothing happens when it is read."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        """Read from ``store``."""
+        self._store = store
+
+    def get(self, ref: RunRef, key: str) -> Item | None:
+        """Get."""
+        return MemoryStore.get(self._store, ref, key)
+
+    def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
+        """Read on."""
+        return MemoryStore.range(self._store, ref, low, high, limit=limit, descending=descending)
 
 
 class WatchedSink:

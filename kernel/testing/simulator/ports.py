@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kernel.errors import InfrastructureError, Unavailable
-from kernel.ports import Commit, Data, Live, Snapshot
+from kernel.errors import CorruptLog, InfrastructureError, Unavailable
+from kernel.ports import Commit, Data, Dead, Head, Live, Snapshot, Unreadable
 from kernel.testing.faults import Crash
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.describe import call_line
@@ -123,15 +123,18 @@ def some_offset(world: World, actor: Actor) -> int:
 
 
 def garble(answer: object, chance: Chance) -> object:  # noqa: PLR0911 - one case for each kind of thing
-    """What was read, damaged: a body that is cut off, a format that nobody knows, an item that is not there."""
+    """What was read, damaged: cut off, in a format that nobody knows, unreadable, not there."""
     match answer:
         case Commit():
-            broken = (replace(answer, v=99), replace(answer, v=0), replace(answer, events=answer.events[:-1]), None)
-            return chance.pick(broken)
+            broken = (replace(answer, v=99), replace(answer, v=0), replace(answer, events=answer.events[:-1]))
+            return chance.pick((*broken, _unreadable(answer.key), None))
         case Snapshot():
-            return chance.pick((replace(answer, body=answer.body[:-1]), replace(answer, fold=0)))
+            broken_snapshot = (replace(answer, body=answer.body[:-1]), replace(answer, fold=0))
+            return chance.pick((*broken_snapshot, _unreadable(answer.key)))
         case Data():
-            return chance.pick((replace(answer, body=answer.body[:-1]), None))
+            return chance.pick((replace(answer, body=answer.body[:-1]), _unreadable(answer.key), None))
+        case Head() | Dead():
+            return chance.pick((_unreadable(answer.key), None))
         case bytes():
             return chance.pick((answer[:-1], None))
         case [] | Live():
@@ -142,6 +145,10 @@ def garble(answer: object, chance: Chance) -> object:  # noqa: PLR0911 - one cas
             return [*answer[:place], *([] if one is None else [one]), *answer[place + 1 :]]
         case _:
             return None
+
+
+def _unreadable(key: str) -> Unreadable:
+    return Unreadable(key, CorruptLog(f"{key} is damaged"))
 
 
 class ActorClock:

@@ -61,6 +61,10 @@ class Watch:
     def put(self, ref: RunRef, item: Item, existing: Item | None) -> None:
         """An item was written where ``existing`` was."""
         self._tenant(ref)
+        if isinstance(item, Commit) and self.gone(ref):
+            self._outlived(ref, item)
+        if ref in self.runs and self.runs[ref].crumbling:
+            return  # there is no log any more that it could be part of
         match item:
             case Head():
                 self._created(ref, item, existing)
@@ -87,9 +91,19 @@ class Watch:
             fail("cursor-never-goes-back", f"from {before.published} to {after.published}")
         if before.status not in (heads.OPEN, heads.PARKED) and change.guard is Guard.STATUS_AS_SEEN:
             fail("status-is-true", f"a run that is {before.status} is shown as {after.status}")
+        if seen.crumbling:
+            return
         if unsettled := seen.outbox.unsettled(after.published):
             fail("published-at-least-once", f"the cursor passed {unsettled}")
         self._settled(ref)
+
+    def crumbled(self, ref: RunRef) -> None:
+        """Something of a run vanished, whose retention is over."""
+        self.runs[ref].crumbling = True
+
+    def gone(self, ref: RunRef) -> bool:
+        """Whether a run's retention is over by every clock, so that there is no such run for anybody."""
+        return ref in self.runs and self._due.expired(self.runs[ref].head)
 
     def read(self, ref: RunRef) -> None:
         """Something of a run was read."""
@@ -160,6 +174,14 @@ class Watch:
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
+
+    def _outlived(self, ref: RunRef, commit: Commit) -> None:
+        """Only who has looked at a run before its retention was over can still take it for one."""
+        began, head = self._acting().began, self.runs[ref].head
+        if self._due.expired(head, began):
+            self._world.fail(
+                "gone-is-gone", f"{commit.key} was written by somebody who came after the end of retention"
+            )
 
     def _acting(self) -> Actor:
         acting = self._world.acting

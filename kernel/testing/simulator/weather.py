@@ -19,6 +19,7 @@ KINDS = (
     "frozen",  # the process stands still for long, then goes on as if nothing had been
     "clock",  # the process's clock jumps
     "stale",  # an index shows what was
+    "vanished",  # what is past its time to live is deleted, some of it, in any order
     "unpublished",  # the sink refuses an event
     "lost",  # a message is lost
     "doubled",  # a message comes twice
@@ -66,6 +67,7 @@ class Weather:
         for kind in ("crash-before", "crash-after", "body-crash", "frozen", "clock"):
             self.rates[kind] *= scale * 0.5
         self.rates["cut-off"] *= 2
+        self.rates["vanished"] *= 4
         self.rates["failing"] *= 0.2
         self.rates["garbled"] *= 0.4
         self.wild = chance.happens(0.1)
