@@ -3,60 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Callable
 
 import msgspec
 from rich.console import Console
 
-from bench.soak.plan import KILLS_PER_MINUTE, MEDDLED_PER_MINUTE, RUNS_PER_MINUTE, Plan
+from bench.soak.plan import Plan
 from bench.soak.report import Progress, report
 from bench.soak.soak import Soak
 from hosts.local.host import isolate
+from hosts.local.show import counted
 from kernel.errors import OnewriteError
 
 WIDTH = 132
 """Columns where there is no terminal that has a width."""
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
+FOUND, TOO_LITTLE, INTERRUPTED = 1, 3, 130
+"""Exit statuses: something was found; nothing was, but too little happened to count; Ctrl-C. (2 is argparse's own.)"""
+
+
+def positive(number: Callable[[str], float]) -> Callable[[str], float]:
+    """An argument that is a number above zero."""
+
+    def read(text: str) -> float:
+        value = number(text)
+        if not (value > 0 and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} will not do: give a number above 0")
+        return value
+
+    read.__name__ = number.__name__  # argparse says so when it is no number at all
+    return read
 
 
 def main() -> int:
     """Do it; the exit status is 0 if nothing was found, and there was enough of everything."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long things go wrong (5)")
-    parser.add_argument("--workers", type=int, default=Plan().workers, help="processes that run stages (6)")
+    parser.add_argument("--minutes", type=positive(float), default=5.0, help="how long things go wrong (5)")
+    parser.add_argument("--workers", type=positive(int), default=Plan().workers, help="processes that run stages (6)")
     parser.add_argument("--seed", type=int, default=Plan().seed, help="of the soak's own chance")
     parser.add_argument("--json", action="store_true", help="print one JSON object; how it goes is told on stderr")
     arguments = parser.parse_args()
-    plan = Plan(
-        seconds=arguments.minutes * 60,
-        workers=arguments.workers,
-        seed=arguments.seed,
-        least_runs=int(RUNS_PER_MINUTE * arguments.minutes),
-        least_kills=int(KILLS_PER_MINUTE * arguments.minutes),
-        least_meddled=int(MEDDLED_PER_MINUTE * arguments.minutes),
-    )
+    plan = Plan.lasting(arguments.minutes, arguments.workers, arguments.seed)
     isolate()
     console = Console(stderr=arguments.json, highlight=False)
     if not console.is_terminal:
         console = Console(stderr=arguments.json, highlight=False, width=WIDTH)
     console.print(
-        f"[bold]Onewrite, the soak:[/] {plan.workers} workers on DynamoDB Local, {arguments.minutes:g} minutes"
+        f"[bold]Onewrite, the soak:[/] {counted(plan.workers, 'worker')} on DynamoDB Local, "
+        f"{counted(arguments.minutes, 'minute')}"
     )
     try:
         with Progress(console) as progress:
             result = Soak(plan, progress.say, progress.watch).run()
     except OnewriteError as error:
         console.print(str(error), style="red", markup=False)
-        return 1
+        return FOUND
     except KeyboardInterrupt:
         console.print("stopped")
         return INTERRUPTED
     report(console, result)
     if arguments.json:
-        told = msgspec.json.encode({**msgspec.to_builtins(result.figures), "good": result.good})
+        told = msgspec.json.encode({**msgspec.to_builtins(result.figures), "lacks": result.lacks, "good": result.good})
         print(told.decode())
-    return 0 if result.good else 1
+    if result.good:
+        return 0
+    return FOUND if result.findings else TOO_LITTLE
 
 
 if __name__ == "__main__":

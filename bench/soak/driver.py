@@ -85,7 +85,7 @@ class Callers:
     Attributes:
         accepted: the runs that were accepted, by id.
         twice: starts that were sent twice at once.
-        unanswered: starts that were given up without an answer.
+        unanswered: starts of which a caller gave up to get an answer; nothing was accepted, and nothing is missed.
         wrong: answers that must not be, in words.
     """
 
@@ -180,7 +180,6 @@ class Callers:
         else:
             run = ask()
         if run is None:
-            self.unanswered += 1
             self._slots.release()
         elif random.random() < self._pace.cancelled:
             self._stopped.wait(random.uniform(0, 1.5))
@@ -202,6 +201,8 @@ class Callers:
                 run = self.accepted.setdefault(ref.run, Accepted(ref, workflow))
                 run.created += not answer["replay"]
             return run
+        with self._lock:
+            self.unanswered += 1
         return None
 
     def _tries(self) -> Iterator[None]:

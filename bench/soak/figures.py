@@ -48,6 +48,7 @@ def figures_of(
         messages_lost=carrier.lost,
         messages_doubled=carrier.doubled,
         starts_doubled=callers.twice,
+        starts_unanswered=callers.unanswered,
         cancels=sum(run.cancels for run in callers.accepted.values()),
         reopens=sum(run.reopens for run in callers.accepted.values()),
         bodies=len(begun),

@@ -14,6 +14,8 @@ from bench.soak.recovery import Times
 
 RUNS_PER_MINUTE, KILLS_PER_MINUTE, MEDDLED_PER_MINUTE = 400, 10, 20
 """What a soak must come to, at least: in five minutes 2,000 runs, 50 kills, 100 messages lost and 100 doubled."""
+COUNTED = 5.0
+"""Minutes from which on no more is wanted, so that a slow machine comes to it in more time."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -43,9 +45,28 @@ class Plan(Struct, frozen=True, kw_only=True):
     brief: bool = False
     variables: Mapping[str, str] = {}
 
-    def is_enough(self, runs: int, kills: int, meddled: int) -> bool:
-        """Whether that is what the soak must come to."""
-        return runs >= self.least_runs and kills >= self.least_kills and meddled >= self.least_meddled
+    @classmethod
+    def lasting(cls, minutes: float, workers: int, seed: int) -> Plan:
+        """As long as this, with as much of everything as there ought to be in that time."""
+        counted = min(minutes, COUNTED)
+        return cls(
+            seconds=minutes * 60,
+            workers=workers,
+            seed=seed,
+            least_runs=int(RUNS_PER_MINUTE * counted),
+            least_kills=int(KILLS_PER_MINUTE * counted),
+            least_meddled=int(MEDDLED_PER_MINUTE * counted),
+        )
+
+    def lacks(self, runs: int, kills: int, lost: int, doubled: int) -> list[str]:
+        """What there is too little of, in words: ``392 of 400 runs``."""
+        wanted = (
+            (runs, self.least_runs, "runs"),
+            (kills, self.least_kills, "kills"),
+            (lost, self.least_meddled, "messages lost"),
+            (doubled, self.least_meddled, "messages doubled"),
+        )
+        return [f"{count} of {least} {what}" for count, least, what in wanted if count < least]
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -62,6 +83,7 @@ class Figures(Struct, frozen=True, kw_only=True):
         kills_holding_messages: of those, with messages in hand.
         messages, messages_lost, messages_doubled: that came by, and what was done to them.
         starts_doubled: starts that were sent twice at once.
+        starts_unanswered: starts of which a caller gave up to get an answer.
         cancels, reopens: that were accepted.
         bodies: that were begun.
         bodies_again: of those, beyond the first of their stage in their run: retries, and what kills made necessary.
@@ -86,6 +108,7 @@ class Figures(Struct, frozen=True, kw_only=True):
     messages_lost: int
     messages_doubled: int
     starts_doubled: int
+    starts_unanswered: int
     cancels: int
     reopens: int
     bodies: int
@@ -115,13 +138,13 @@ class Result(Struct, frozen=True):
     folder: Path | None = None
 
     @property
-    def enough(self) -> bool:
-        """There was as much of everything as was wanted."""
+    def lacks(self) -> list[str]:
+        """What there was too little of, in words."""
         figures = self.figures
-        meddled = min(figures.messages_lost, figures.messages_doubled)
-        return self.plan.is_enough(figures.runs, sum(figures.kills.values()), meddled)
+        kills = sum(figures.kills.values())
+        return self.plan.lacks(figures.runs, kills, figures.messages_lost, figures.messages_doubled)
 
     @property
     def good(self) -> bool:
         """Nothing was found, and there was enough of everything."""
-        return self.enough and not self.findings
+        return not self.findings and not self.lacks

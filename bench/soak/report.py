@@ -8,8 +8,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from bench.soak.plan import Result
+from bench.soak.driver import PATIENCE
+from bench.soak.plan import COUNTED, Result
 from bench.soak.recovery import Times
 from bench.soak.soak import Soak
 
@@ -74,7 +76,7 @@ def report(console: Console, result: Result) -> None:
     if result.folder is not None:
         console.print(f"kept: {result.folder}", style="dim", soft_wrap=True)
     console.print()
-    console.print(*_verdict(result))
+    console.print(verdict(result))
 
 
 def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
@@ -89,6 +91,7 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
     yield "  with messages", str(figures.kills_holding_messages), "in hand"
     yield "messages", str(figures.messages), f"{figures.messages_lost} lost, {figures.messages_doubled} doubled"
     yield "starts sent twice", str(figures.starts_doubled), "at once, with the same key"
+    yield "starts given up", str(figures.starts_unanswered), f"by a caller that got no answer in {PATIENCE:g} seconds"
     yield "cancels, reopens", f"{figures.cancels}, {figures.reopens}", "accepted"
     yield "bodies run", str(figures.bodies), f"{figures.bodies_again} of them again: retries, and what kills took"
     yield "results discarded", str(figures.results_discarded), "returned, and not recorded: killed, or too late"
@@ -115,9 +118,14 @@ def _times(times: Times, meaning: str) -> tuple[str, str]:
     )
 
 
-def _verdict(result: Result) -> tuple[str, str]:
-    """What to print: text, and style."""
-    if result.good:
-        return "[bold green]✓ every accepted run is accounted for[/]", ""
-    what = "something was found" if result.findings else "there was not enough of it"
-    return f"[bold red]✗ {what}[/]", ""
+def verdict(result: Result) -> Text:
+    """What it comes to."""
+    if result.findings:
+        return Text("✗ something was found", "bold red")
+    if result.lacks:
+        return Text(
+            f"Nothing was found, but too little happened to count: {', '.join(result.lacks)}. The machine is slow or "
+            f"busy: give it more minutes (from {COUNTED:g} on, no more is wanted of it).",
+            "bold yellow",
+        )
+    return Text("✓ every accepted run is accounted for", "bold green")

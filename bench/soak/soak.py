@@ -19,10 +19,11 @@ from bench.soak.plan import Plan, Result
 from bench.soak.workflows import registry
 from hosts.local.client import Api
 from hosts.local.host import LocalHost, Options
+from infra.alarm import SignalAlarm
 from infra.dynamodb.store import DynamoDbStore
 from infra.s3 import S3Blobs
 from infra.sqs import SqsQueue
-from infra.system import SignalAlarm, SystemClock, SystemRandom
+from infra.system import SystemClock, SystemRandom
 from kernel.shell.environment import Environment, NoSink
 
 TENANT = "soak"
@@ -131,8 +132,7 @@ class Soak:
 
     def _is_enough(self) -> bool:
         runs, kills = len(self.callers.accepted), len(self.killer.kills)
-        meddled = min(self.carrier.lost, self.carrier.doubled)
-        return self.plan.brief and self.plan.is_enough(runs, kills, meddled)
+        return self.plan.brief and not self.plan.lacks(runs, kills, self.carrier.lost, self.carrier.doubled)
 
     def _is_quiet(self) -> bool:
         self.callers.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from hosts.local.client import FINISHED
 
 Json = dict[str, Any]
 
@@ -30,8 +33,8 @@ _MARKS = {
     "suspended": ("⏸", "blue"),
     "expired": ("!", "red"),
 }
-_FEW = 6
-"""Stages that are shown one by one; of more than that, the last."""
+FEW = 6
+"""Stages that are shown one by one where there is room; of more than that, those that are not over."""
 
 
 def status_of(view: Mapping[str, Any]) -> Text:
@@ -40,14 +43,15 @@ def status_of(view: Mapping[str, Any]) -> Text:
     return Text(status, COLOURS.get(status, ""))
 
 
-def progress_of(view: Mapping[str, Any]) -> Text:
-    """A run's stages in a line: ``✓ charge  ↻ pack (attempt 2)``."""
+def progress_of(view: Mapping[str, Any], few: int = FEW) -> Text:
+    """A run's stages in a line: ``✓ charge  ↻ pack (attempt 2)``; those that are over are counted if there are more."""
     stages = view["stages"]
     text = Text()
-    if len(stages) > _FEW:
-        done = sum(each["status"] in ("completed", "skipped") for each in stages)
-        text.append(f"✓ {done} stages", "green")
-        stages = [each for each in stages if each["status"] not in ("completed", "skipped")] or stages[-1:]
+    if len(stages) > few:
+        going = [each for each in stages if each["status"] not in ("completed", "skipped")]
+        if done := len(stages) - len(going):
+            text.append(f"✓ {counted(done, 'stage')}", "green")
+        stages = going
     for each in stages:
         mark, colour = _MARKS.get(each["status"], ("?", ""))
         text.append("  " if text else "").append(f"{mark} {each['stage']}", colour)
@@ -58,9 +62,18 @@ def progress_of(view: Mapping[str, Any]) -> Text:
     return text
 
 
-def seconds_of(view: Mapping[str, Any]) -> float:
-    """From a run's creation to its last commit."""
-    return float(view["updated"] - view["created"]) / 1000
+def seconds_of(view: Mapping[str, Any], now: int | None = None) -> float:
+    """How long a run took, from its creation to its last commit; as long as it is open, its age.
+
+    Args:
+        view: the run.
+        now: milliseconds since the epoch; this machine's clock if None.
+    """
+    if view["status"] in FINISHED:
+        end = view["updated"]
+    else:
+        end = max(view["updated"], time.time_ns() // 1_000_000 if now is None else now)
+    return float(end - view["created"]) / 1000
 
 
 def attempts_of(view: Mapping[str, Any]) -> int:
@@ -68,8 +81,9 @@ def attempts_of(view: Mapping[str, Any]) -> int:
     return sum(each.get("attempt", 0) for each in view["stages"])
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number: float, what: str) -> str:
+    """So many of it: ``1 attempt``, ``2 attempts``, ``0.5 minutes``."""
+    return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
 
 
 def clock(milliseconds: int) -> str:
@@ -85,7 +99,7 @@ def run_page(view: Json, console: Console) -> RenderableType:
         view["run"],
         "  ",
         status_of(view),
-        (f"  {seconds_of(view):.1f} s, {_counted(attempts_of(view), 'attempt')}, commit {view['seq']}", "dim"),
+        (f"  {seconds_of(view):.1f} s, {counted(attempts_of(view), 'attempt')}, commit {view['seq']}", "dim"),
     )
     table = Table(box=None, pad_edge=False)
     for title in ("stage", "status", "attempt", "error"):

@@ -81,6 +81,17 @@ def test_a_start_that_is_refused_is_wrong() -> None:
     assert made._accept("line", {"seed": 1}, "k") is None
     assert made.wrong == ["start of k is refused: the key was used"]
     assert not made.accepted
+    assert made.unanswered == 0
+
+
+def test_a_start_without_an_answer_for_long_is_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.soak.driver.PATIENCE", 0.01)
+    made = callers(FakeApi(*[Unreachable("nobody there")] * 100_000))
+
+    assert made._accept("line", {"seed": 1}, "k") is None
+    assert made.unanswered == 1
+    assert not made.wrong
+    assert not made.accepted
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_every_accepted_run_is_accounted_for_whatever_is_killed_lost_or_doubled(
         stuck=figures.stuck,
     )
     assert list(result.findings) == [], result.folder
-    assert result.enough
+    assert result.lacks == []
     assert figures.completed > 0
 
 
