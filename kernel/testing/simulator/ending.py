@@ -88,8 +88,8 @@ def _resets(books: Books, event: RunReopened) -> None:
     needed = books.closure({id_ for id_ in stages if id_ in undone or not books.passed(id_)})
     reset = {id_ for id_ in event.reset if not id_.startswith(COMPENSATE)}
     if missing := (needed & stages.keys()) - reset:
-        books.fail("recorded-is-immutable", f"{missing} have no outcome that stands, and are not run again")
+        books.fail("recorded-is-immutable", f"{sorted(missing)} have no outcome that stands, and are not run again")
     extra = reset - needed
     named = not event.reason  # who retries gives a reason here, who reruns from a stage gives none
     if extra and not (named and any(extra <= books.closure({id_}) for id_ in extra)):
-        books.fail("recorded-is-immutable", f"{extra} have an outcome that stands, and are run again")
+        books.fail("recorded-is-immutable", f"{sorted(extra)} have an outcome that stands, and are run again")

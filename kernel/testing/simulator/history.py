@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.errors import OnewriteError
+from kernel.ports import RunRef
 from kernel.shell.attend import Outcome, attend
 from kernel.shell.environment import DAY, HOUR, MINUTE, SECOND, NoDefinitions
 from kernel.shell.tick import tick
@@ -129,6 +130,7 @@ class _History:
         self.watch = self._deployment.watch
         self._people = People(self.world, self.watch, self._deployment.equip)
         hand.meddle = self._ask
+        self.watch.overdue = self._insist
         self._turns = 0
         self._mistakes = Chance(seed, "mistakes")
         self._next_tick = EPOCH + self._deployment.limits.tick
@@ -189,6 +191,12 @@ class _History:
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""
         self.world.plan(at, partial(self._people.ask, self._chance.pick(ASKS), self._chance))
+
+    def _insist(self, ref: RunRef) -> None:
+        """A run was failed by its deadline; now and then, whoever wants it has it tried again at once."""
+        if not self.weather.calm and self._chance.happens(0.5):
+            at = self.world.now + self._chance.below(self._chance.pick((2 * SECOND, MINUTE)))
+            self.world.plan(at, partial(self._people.ask, "retry", self._chance, ref))
 
     def _blunder(self) -> None:
         """Somebody writes a workflow, and makes a mistake."""

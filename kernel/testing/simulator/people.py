@@ -90,12 +90,12 @@ class People:
         if started.ref not in self._watch.runs:
             self._world.fail("accepted-is-kept", "a start was acknowledged that created nothing")
 
-    def ask(self, what: str, chance: Chance) -> None:
-        """Ask for something about one of the runs."""
+    def ask(self, what: str, chance: Chance, about: RunRef | None = None) -> None:
+        """Ask for something about a run, or about any."""
         refs = list(self._watch.runs)
         if not refs:
             return
-        ref = chance.pick(refs)
+        ref = about or chance.pick(refs)
         stage = f"s{chance.below(8)}"
 
         def work(actor: Actor) -> None:
@@ -208,7 +208,7 @@ class People:
 
 
 ASKS = (
-    *("cancel", "retry", "rerun", "rerun", "revive", "revive", "revive"),
+    *("cancel", "cancel", "cancel", "retry", "rerun", "rerun", "revive", "revive", "revive"),
     *("pester", "replay dead letters", "look", "forge"),
 )
 """What may be asked, the more often named the more often asked."""

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from kernel.core.codec import decode_snapshot, initial_state
 from kernel.core.definition import Definition
-from kernel.core.events import AnyEvent, RunCreated, StageStarted, Value
+from kernel.core.events import AnyEvent, RunCreated, RunFailed, StageStarted, Value
 from kernel.core.evolve import fold
 from kernel.ports import Commit, Data, Dead, Guard, Head, HeadUpdate, Item, Live, Published, RunRef, Snapshot
 from kernel.shell import heads
@@ -39,6 +39,7 @@ class Watch:
         runs: what is known of each run.
         states: abstract states that were reached, as digests.
         fetch: gives the text of a recorded value.
+        overdue: told of each run that is failed by its deadline.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Watch:
         self.runs: dict[RunRef, Seen] = {}
         self.states: set[int] = set()
         self.fetch: Callable[[RunRef, Value], bytes] = lambda _ref, _value: b""
+        self.overdue: Callable[[RunRef], None] = lambda _ref: None
         self._world = world
         self._traffic = traffic
         self._limits = limits
@@ -172,6 +174,8 @@ class Watch:
             seen.witness.see(commit, event, acting.read_at, acting.began)
             if isinstance(event, StageStarted):
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)
+            elif isinstance(event, RunFailed) and event.error.kind == "DeadlineExceeded":
+                self.overdue(ref)
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
 
