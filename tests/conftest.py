@@ -77,7 +77,7 @@ def _nothing_done() -> None:
 
 @pytest.fixture(autouse=True)
 def _guard_off() -> Iterator[None]:
-    """``GUARD=<name> make test-guards`` must fail: that is how a guard shows that it is needed."""
+    """``GUARD=<name> make test-guards``: tests that fail then show that the guard is needed."""
     name = os.environ.get("GUARD")
     if not name:
         yield
