@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,22 @@ def test_an_entry_is_one_test_and_counts_once() -> None:
         assert "parametrize" not in path.read_text(), path.name
 
 
-def test_the_list_names_every_entry_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_names_every_entry_with_its_source(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gallery"])
+
     main()
+
     printed = " ".join(capsys.readouterr().out.split())
     for entry in entries():
         assert f"{entry.source}: {entry.text} -> {entry.test}" in printed
+
+
+def test_an_argument_is_refused_since_it_would_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gallery", "nonsense"])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
