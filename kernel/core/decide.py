@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -249,7 +250,7 @@ def _not_ready(draft: _Draft, command: c.NotReady) -> None:
     if command.error is not None and stage.check_errors + 1 >= poll.errors:
         problem = f"its check threw {poll.errors} times in a row, last {command.error.kind}: {command.error.message}"
     elif draft.now >= stage.give_up_at:
-        problem = f"not ready within {poll.limit / 1000:g} s"
+        problem = f"not ready within {timedelta(milliseconds=poll.limit)}"
     if problem is not None:
         error = ErrorRecord("limit", "WaitLimitReached", problem, command.stage, stage.attempt)
         draft.emit(StageFailed(command.stage, stage.attempt, error))
