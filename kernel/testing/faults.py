@@ -45,6 +45,14 @@ class Call(Struct, frozen=True):
     arguments: tuple[Any, ...]
 
 
+def _known(fault: object) -> Fault:
+    """A fault, even where nobody checks types: one that is none would strike nothing, and the test would pass."""
+    if not isinstance(fault, Fault):
+        known = ", ".join(f"Fault.{each.name}" for each in Fault)
+        raise ValueError(f"{fault!r} is not a fault; there are {known}")  # noqa: TRY004 - a wrong one among a few
+    return fault
+
+
 Choose = Callable[[Call], Fault | None]
 P = TypeVar("P")
 
@@ -55,12 +63,14 @@ class Faults:
     Attributes:
         calls: every call so far.
         choose: decides the fate of a call; may be replaced at any time.
+        waiting: faults that were set with ``at`` and have not struck so far, by the number of the call.
     """
 
     def __init__(self, choose: Choose = lambda _call: None) -> None:
         """No faults, unless told otherwise."""
         self.choose = choose
         self.calls: list[Call] = []
+        self.waiting: dict[int, Fault] = {}
 
     def over(self, env: Environment) -> Environment:
         """The environment with every port that reaches outside wrapped."""
@@ -77,8 +87,22 @@ class Faults:
         return _Wrapped(self, name, port)  # type: ignore[return-value]  # stands in for any port by forwarding to it
 
     def at(self, number: int, fault: Fault) -> None:
-        """Inject one fault, at the call with this number."""
-        self.choose = lambda call: fault if call.number == number else None
+        """Inject one fault, at the call with this number, besides those that were set before.
+
+        Whether the call is ever made cannot be known here: see ``waiting`` for what has not struck.
+
+        Args:
+            number: of a call that is still to come; the next one's is ``len(calls)``.
+            fault: what happens to it.
+
+        Raises:
+            ValueError: the call was made already, or can never be made, or there is no such fault.
+        """
+        if number < 0:
+            raise ValueError(f"calls are counted from 0, so none has the number {number}")
+        if number < len(self.calls):
+            raise ValueError(f"call {number} has passed already: the next one is call {len(self.calls)}")
+        self.waiting[number] = _known(fault)
 
     def make(
         self,
@@ -92,7 +116,9 @@ class Faults:
         call = Call(len(self.calls), port, method, arguments)
         self.calls.append(call)
         where = f"{port}.{method}, call {call.number}"
-        fault = self.choose(call)
+        fault = self.waiting.pop(call.number, None) or self.choose(call)
+        if fault is not None:
+            fault = _known(fault)
         if fault is Fault.CRASH_BEFORE:
             raise Crash(where)
         if fault is Fault.UNAVAILABLE:

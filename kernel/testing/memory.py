@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 
 from kernel.ports import (
     HEAD,
@@ -265,9 +266,9 @@ class FakeClock:
         """Move the clock."""
         self._now += max(1, int(seconds * 1000))
 
-    def move(self, milliseconds: int) -> None:
-        """Move the clock."""
-        self._now += milliseconds
+    def move(self, by: int | timedelta) -> None:
+        """Move the clock, by so many milliseconds or by a ``timedelta``."""
+        self._now += by // timedelta(milliseconds=1) if isinstance(by, timedelta) else by
 
 
 class SystemClock:

@@ -16,8 +16,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.core.events import AnyEvent
-from kernel.define.registry import Registry
+from kernel.core.events import AnyEvent, ErrorRecord
+from kernel.core.state import FINISHED_STAGE
+from kernel.define.registry import AnyWorkflow, Registry
 from kernel.define.workflow import Workflow
 from kernel.errors import InfrastructureError, NotFound
 from kernel.ports import HEAD, MAX_DELAY, Head, Poke, RunRef
@@ -25,7 +26,9 @@ from kernel.shell import cancel as _cancel
 from kernel.shell import read
 from kernel.shell import rerun as _rerun
 from kernel.shell.attend import Attended, attend
-from kernel.shell.environment import Environment, Limits
+from kernel.shell.environment import DAY, Environment, Limits
+from kernel.shell.heads import OPEN, PARKED
+from kernel.shell.load import load
 from kernel.shell.start import start
 from kernel.shell.tick import Counts, tick
 from kernel.testing.faults import Crash, Faults
@@ -41,10 +44,12 @@ from kernel.testing.memory import (
 from kernel.testing.units import Meter, MeteredQueue, MeteredStore
 
 TENANT = "test"
+SHOWN = 20
+"""Events of a run that its ``repr`` shows: half of them its first, half of them its last."""
 
 
 class Ended(Struct, frozen=True):
-    """A run that was played.
+    """A run that was played. Its ``repr`` is short: every ``assert`` that fails prints it.
 
     Attributes:
         ref: which run.
@@ -71,9 +76,8 @@ class Ended(Struct, frozen=True):
             AssertionError: the run has not completed, or has several outputs.
         """
         if self.status != "completed":
-            error = self.view.error
-            why = f": {error.stage} {error.kind}: {error.message}" if error else ""
-            message = f"run {self.ref.run} has no output, it is {self.status}{why}"
+            why = _why(self.view.error)
+            message = f"run {self.ref.run} has no output, it is {self.status}{': ' if why else ''}{why}"
             raise AssertionError(message)
         if len(self.outputs) != 1:
             message = f"run {self.ref.run} has {len(self.outputs)} outputs: ask for .outputs"
@@ -84,10 +88,43 @@ class Ended(Struct, frozen=True):
         """The log in short: ``StageStarted charge``, ..."""
         return [_name(event) for events in self.log for event in events]
 
+    def __repr__(self) -> str:
+        names = self.names()
+        if (more := len(names) - SHOWN) > 0:
+            names[SHOWN // 2 : -SHOWN // 2] = [f"... {more} more ..."]
+        error = f" error={_why(self.view.error)!r}," if self.view.error else ""
+        return f"Ended(run={self.ref.run!r}, status={self.status!r},{error} names=[{', '.join(names)}])"
+
+
+Run = RunRef | Ended
+"""Which run: as ``start`` gave it, or as ``run`` and ``ended`` did."""
+
 
 def _name(event: AnyEvent) -> str:
     stage = getattr(event, "stage", "")
     return f"{type(event).__name__} {stage}".rstrip()
+
+
+def _why(error: ErrorRecord | None) -> str:
+    if error is None:
+        return ""
+    return f"{error.stage} {error.kind}: {error.message}".lstrip()
+
+
+def _ref(run: object) -> RunRef:
+    """Which run is meant, or, where nobody checks types, what to give instead."""
+    if isinstance(run, Ended):
+        return run.ref
+    if not isinstance(run, RunRef):
+        raise TypeError(f"give the run as start or run gave it, not {run!r}")
+    return run
+
+
+def _require_workflow(given: object) -> None:
+    if isinstance(given, Registry):
+        raise TypeError("a registry is given as Play(registry=...)")
+    if not isinstance(given, Workflow):
+        raise TypeError(f"give the workflow itself, not {given!r}")
 
 
 class Play:
@@ -104,12 +141,25 @@ class Play:
 
     def __init__(
         self,
-        *workflows: Workflow[Any, *tuple[Any, ...]],
+        *workflows: AnyWorkflow,
         registry: Registry | None = None,
         limits: Limits | None = None,
         seed: int = 0,
     ) -> None:
-        """Deploy ``workflows`` (or a registry of them)."""
+        """Deploy ``workflows`` (or a registry of them).
+
+        Args:
+            workflows: what to deploy.
+            registry: what to deploy, in place of ``workflows``.
+            limits: the deployment's settings.
+            seed: of the runs' ids and of what is random in delays. The same seed gives the same ids in each ``Play``.
+
+        Raises:
+            TypeError: something is no workflow.
+            DefinitionError: two have the same id and version.
+        """
+        for each in workflows:
+            _require_workflow(each)
         self.clock = FakeClock()
         self.store = MemoryStore()
         self.queue = MemoryQueue(self.clock.now)
@@ -134,7 +184,7 @@ class Play:
 
     def start(
         self,
-        workflow: Workflow[Any, *tuple[Any, ...]],
+        workflow: AnyWorkflow,
         input: object,  # noqa: A002 - the domain's word
         *,
         key: str | None = None,
@@ -144,9 +194,21 @@ class Play:
     ) -> RunRef:
         """Start a run, and do nothing else.
 
+        Args:
+            workflow: what to run, itself and not its id.
+            input: a model, a mapping, or JSON text.
+            key: idempotency key; the same key and input give the same run.
+            config: configuration by stage id.
+            preset: name of a configuration that the workflow declares.
+            tenant: whose run it is.
+
         Raises:
+            TypeError: ``workflow`` is no workflow.
             NotFound: the workflow is not among those that are deployed here.
+            InvalidInput: input, config or key do not fit. Nothing was stored.
+            Conflict: the key was used with other input.
         """
+        _require_workflow(workflow)
         known = workflow.definition
         if self.env.definitions.find(known.id, known.version, known.fingerprint) is None:
             message = f"workflow {known.id} is not deployed in this Play: name it where the Play is made"
@@ -156,7 +218,7 @@ class Play:
 
     def run(
         self,
-        workflow: Workflow[Any, *tuple[Any, ...]],
+        workflow: AnyWorkflow,
         input: object,  # noqa: A002 - the domain's word
         *,
         config: Mapping[str, object] | None = None,
@@ -167,9 +229,21 @@ class Play:
         self.play([ref])
         return self.ended(ref)
 
-    def ended(self, ref: RunRef) -> Ended:
-        """A run as it stands. Looking is not part of what is played: it meets no faults and is not counted."""
-        env = self._plain
+    def look(self, run: Run) -> read.RunView:
+        """A run as it is now, under way or over. Looking is not part of what is played: no faults, and not counted.
+
+        Raises:
+            NotFound: there is no such run, or its retention is over.
+        """
+        return read.show(self._plain, _ref(run))
+
+    def ended(self, run: Run) -> Ended:
+        """A run with its log and its outputs, also before its end. As ``look``, it is not part of what is played.
+
+        Raises:
+            NotFound: there is no such run, or its retention is over.
+        """
+        env, ref = self._plain, _ref(run)
         session = read.find(env, ref)
         log = tuple(entry.events for entry in read.log_page(env, ref, limit=1_000_000))
         outputs: tuple[Any, ...] = ()
@@ -196,35 +270,61 @@ class Play:
             self.queue.send([(poke, MAX_DELAY)])
             raise
 
-    def attend(self, ref: RunRef, stage: str = "", seconds: float = 300) -> Attended:
+    def attend(self, run: Run, stage: str = "", seconds: float = 300) -> Attended:
         """Let a worker look at a run, as if it had been poked."""
+        ref = _ref(run)
         return attend(self.env, Poke(ref.tenant, ref.run, stage), self.clock.monotonic() + seconds)
 
     def tick(self) -> Counts:
         """Let the maintenance tick happen, now."""
         return tick(self.env, self.clock.monotonic() + 50)
 
-    def play(self, refs: Iterable[RunRef], *, days: float = 400) -> None:
+    def play(self, runs: Run | Iterable[Run], *, days: float = 400) -> None:
         """Deliver messages and ticks, moving the clock, until these runs are over and out of the index.
 
         Crashes and failures on the way are survived as a deployment survives them.
 
-        Raises:
-            AssertionError: they are not over after that many days.
-        """
-        waiting = list(refs)
-        end = self.clock.now() + int(days * 86_400_000)
-        while waiting := [ref for ref in waiting if not self._over(ref)]:
-            if self.clock.now() > end:
-                stuck = ", ".join(ref.run for ref in waiting)
-                message = f"not over after {days} days: {stuck}"
-                raise AssertionError(message)
-            self._advance()
+        Args:
+            runs: one run, or several.
+            days: how much time may pass.
 
-    def _over(self, ref: RunRef) -> bool:
+        Raises:
+            NotFound: there is no such run.
+            AssertionError: they are not over after that many days, or by the end of their retention; says what they
+                wait for.
+        """
+        refs = [_ref(run) for run in ([runs] if isinstance(runs, RunRef | Ended) else runs)]
+        waiting, end = refs, self.clock.now() + int(days * DAY)
+        while waiting := [ref for ref in waiting if self._head(ref).due is not None]:
+            if self.clock.now() > end:
+                raise AssertionError(self._not_over(waiting, f"after {days:g} days"))
+            self._advance()
+        if given_up := [ref for ref in refs if self._head(ref).status in (OPEN, PARKED)]:
+            raise AssertionError(self._not_over(given_up, "by the end of their retention, when they are given up"))
+
+    def _not_over(self, refs: Iterable[RunRef], when: str) -> str:
+        stuck = "\n".join(map(self._stuck, refs))
+        return f"not over {when}; a fault that comes again and again may be why:\n{stuck}"
+
+    def _stuck(self, ref: RunRef) -> str:
+        """A run that is not over, and what it waits for; also when its retention is over long since."""
+        session = load(self._plain.store, ref, 0)
+        assert session is not None  # noqa: S101 - its head was read before
+        lines = [f"run {ref.run} is {read.view(session.state, session.head).status}"]
+        for id_, stage in session.state.stages.items():
+            if stage.status not in FINISHED_STAGE:
+                why = f", {_why(stage.error)}" if stage.error else ""
+                lines.append(f"  {id_} is {stage.status}, attempt {stage.attempt}{why}")
+        if session.state.status.finished:
+            lines.append("  it is over, but nobody could leave it: to publish its events or to write that down failed")
+        return "\n".join(lines)
+
+    def _head(self, ref: RunRef) -> Head:
         # Past the faults and the meter: looking is not part of what is played.
         head = self.store.get(ref, HEAD)
-        return isinstance(head, Head) and head.due is None
+        if not isinstance(head, Head):
+            raise NotFound(f"there is no run {ref.run} in this Play")
+        return head
 
     def _advance(self) -> None:
         try:
@@ -243,14 +343,14 @@ class Play:
         except (Crash, InfrastructureError):
             return
 
-    def cancel(self, ref: RunRef, reason: str = "") -> None:
+    def cancel(self, run: Run, reason: str = "") -> None:
         """Cancel a run."""
-        _cancel.cancel(self.env, ref, by="test", reason=reason)
+        _cancel.cancel(self.env, _ref(run), by="test", reason=reason)
 
-    def retry(self, ref: RunRef) -> None:
+    def retry(self, run: Run) -> None:
         """Retry a failed run."""
-        _rerun.retry(self.env, ref, by="test")
+        _rerun.retry(self.env, _ref(run), by="test")
 
-    def rerun(self, ref: RunRef, stage: str) -> None:
+    def rerun(self, run: Run, stage: str) -> None:
         """Run a finished run again from a stage."""
-        _rerun.rerun(self.env, ref, stage, by="test")
+        _rerun.rerun(self.env, _ref(run), stage, by="test")
