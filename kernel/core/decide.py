@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
@@ -42,6 +43,8 @@ from kernel.core.plan import Idle, plan
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import Conflict, NotFound
 
+TOLD_IN_FULL = 20
+"""Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
 AFTERWARDS = 3_600_000
 """Milliseconds of a run's retention that must be left after a new deadline, so that the run is failed by it in time."""
 
@@ -81,7 +84,7 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
 class _Draft:
     """A commit in the making: its events, and the state with them folded in."""
 
-    __slots__ = ("definition", "events", "now", "recall", "state")
+    __slots__ = ("definition", "events", "now", "recall", "rejected", "state")
 
     def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
         self.definition = definition
@@ -90,6 +93,7 @@ class _Draft:
         self.state.at = self.now = max(now, state.at)  # commit times never decrease along a log
         self.state.asleep = None
         self.recall = recall
+        self.rejected = 0
         self.events: list[AnyEvent] = []
 
     def spec(self, stage: str) -> StageSpec:
@@ -111,9 +115,17 @@ class _Draft:
             evolve(state, event)
             self.events.append(event)
             if program is not None and state.status is RunStatus.RUNNING:
-                waiting.extend(map(_event_of, program.react(state, event, self.values)))
+                waiting.extend(map(self.event_of, program.react(state, event, self.values)))
             if not waiting and not state.active and not state.status.finished:
                 waiting.extend(self._settle())
+
+    def event_of(self, directive: Directive) -> AnyEvent:
+        """What a directive becomes. Of many failures at once only the first are told in full: a commit is one item."""
+        if isinstance(directive, Reject):
+            self.rejected += 1
+            if self.rejected > TOLD_IN_FULL:
+                directive = Reject(directive.stage, replace(directive.error, message="", traceback=""))
+        return _event_of(directive)
 
     def _settle(self) -> Sequence[AnyEvent]:
         """Nothing is active: the run is over, or something is left to undo."""
@@ -126,7 +138,7 @@ class _Draft:
             assert state.error is not None  # noqa: S101 - a compensation that is not a cancel's has a cause
             return (RunFailed(state.error, state.compensation),)
         assert self.definition is not None  # noqa: S101 - without it nothing is decided that ends the last stage
-        return [_event_of(directive) for directive in self.definition.program.settle(state)]
+        return [self.event_of(directive) for directive in self.definition.program.settle(state, self.values)]
 
     def chain(self, chain: c.Chain) -> None:
         """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
@@ -200,7 +212,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
     assert draft.state.input is not None  # noqa: S101 - commit 0 recorded it
     # Commit 0 is folded already: this commit is what follows from it.
     created = RunCreated(draft.state.input, draft.state.config)
-    draft.emit(*map(_event_of, draft.definition.program.react(draft.state, created, draft.values)))
+    draft.emit(*map(draft.event_of, draft.definition.program.react(draft.state, created, draft.values)))
     draft.chain(command.chain)
 
 

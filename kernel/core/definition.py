@@ -143,8 +143,12 @@ class Program(Protocol):
         """
         ...
 
-    def settle(self, state: State) -> Sequence[Directive]:
-        """What follows when no stage is active: complete, fail, or compensate."""
+    def settle(self, state: State, values: Values) -> Sequence[Directive]:
+        """What follows when no stage is active: complete, fail, compensate, or begin what was left out.
+
+        Raises:
+            MissingValue: as ``react``.
+        """
         ...
 
     def undo(self, state: State) -> tuple[str, ...]:

@@ -102,8 +102,12 @@ class Graph:
             return Reject(node.spec.id, describe(error, "condition", node.spec.id, 0))
         return Schedule(node.spec.id) if wanted else Skip(node.spec.id)
 
-    def settle(self, state: State) -> Sequence[Directive]:
-        """Complete when every stage is finished; otherwise fail with the first failure, undoing if it says so."""
+    def settle(self, state: State, values: Values) -> Sequence[Directive]:
+        """Complete when every stage is finished; otherwise fail with the first failure, undoing if it says so.
+
+        What a failure means may have been changed by a deployment since the stage failed, without another fingerprint.
+        So what has not begun though nothing stands in its way any more begins now: a run never completes without it.
+        """
         failed = [
             (state.stages[id_], node.spec)
             for id_, node in self._nodes.items()
@@ -112,7 +116,7 @@ class Graph:
             and node.spec.on_failure is not Strategy.PROCEED
         ]
         if not failed:
-            return (Complete(),)
+            return self._ready(state, (id_ for id_ in self._nodes if id_ not in state.stages), values) or (Complete(),)
         first, _ = min(failed, key=lambda pair: pair[0].seq)
         recorded = first.error or ErrorRecord("user", "Unknown", "the stage failed without an error record")
         error = replace(recorded, traceback="")  # the stage's own record keeps it

@@ -7,10 +7,11 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from kernel.core.codec import encode_events
 from kernel.core.definition import MissingValue, Values
 from kernel.core.events import ErrorRecord, RunFailed, StageFailed
 from kernel.core.state import StageStatus
-from tests.core.pure import CHAIN, PROCEED, Run, node, oops
+from tests.core.pure import CHAIN, PROCEED, Run, definition, node, oops
 
 
 def diamond() -> Run:
@@ -142,6 +143,22 @@ def test_a_condition_that_throws_fails_its_stage() -> None:
     assert "in broken" in event.error.traceback
 
 
+def test_thousands_of_conditions_that_throw_still_fit_one_item() -> None:
+    """A store takes 400 KB at most: a commit that is larger could never be written."""
+
+    def throw(_values: Values) -> bool:
+        raise ValueError("no" * 500)
+
+    run = Run(node("a"), *(node(f"b{number:04d}", "a", condition=throw) for number in range(2_000)))
+    run.begin(CHAIN)
+    run.complete("a")
+    assert len(encode_events(run.log[-1])) < 400_000
+    told = [event.error for event in run.log[-1] if isinstance(event, StageFailed)]
+    assert len(told) == 2_000
+    assert {error.kind for error in told} == {"ValueError"}
+    assert sum(bool(error.message) for error in told) == 20
+
+
 def test_a_condition_that_throws_in_a_stage_that_may_fail_lets_the_run_proceed() -> None:
     run = Run(node("a"), node("b", "a", condition=broken, on_failure=PROCEED), node("c", "b"))
     run.begin(CHAIN)
@@ -198,6 +215,30 @@ def test_what_may_fail_lets_its_dependents_run() -> None:
     assert run.fail_for_good("b") == ["StageFailed b", "StageScheduled c"]
     run.claim("c")
     assert run.complete("c") == ["StageCompleted c", "RunCompleted"]
+
+
+@pytest.mark.parametrize("after", [(), ("b",)], ids=["of the failure only", "of the sibling as well"])
+def test_what_a_failure_means_may_change_and_still_no_run_completes_without_a_stage(after: tuple[str, ...]) -> None:
+    """A deployment may change policies under the same fingerprint; what waits for the failed stage saw the old one."""
+    run = Run(node("a"), node("b"), node("c", "a", *after))
+    run.begin()
+    run.claim("a")
+    assert run.fail("a", retryable=False) == ["StageFailed a"]
+    run.definition = definition(node("a", on_failure=PROCEED), node("b"), node("c", "a", *after))
+    run.claim("b")
+    assert run.complete("b") == ["StageCompleted b", "StageScheduled c"]
+    run.claim("c")
+    assert run.complete("c") == ["StageCompleted c", "RunCompleted"]
+
+
+def test_what_a_failure_means_may_change_the_other_way() -> None:
+    run = Run(node("a", on_failure=PROCEED), node("b", "a"))
+    run.begin()
+    run.claim("a")
+    assert run.fail("a", retryable=False) == ["StageFailed a", "StageScheduled b"]
+    run.definition = definition(node("a"), node("b", "a"))
+    run.claim("b")
+    assert run.complete("b") == ["StageCompleted b", "RunFailed"]
 
 
 def test_a_failure_that_is_to_be_retried_moves_nothing() -> None:
