@@ -31,6 +31,9 @@ READ_SECONDS = 5.0
 ATTEMPTS = 3
 STORE_ATTEMPTS = 2
 """Including the first. The kernel repeats calls of the store by itself: it knows how much time is left."""
+BEST_EFFORT: dict[str, Any] = {"connect_timeout": 1.0, "read_timeout": 2.0, "attempts": 2}
+"""Of calls that must not take long, and may be lost: pokes and events are found again by a tick. Between the claim of a
+stage and its body there is one to SQS, and it eats of the lease."""
 
 
 class Clients:
@@ -61,12 +64,12 @@ class Clients:
     def dynamodb(self) -> DynamoDBClient:
         """The client for DynamoDB."""
         # Parameters are built in one module and checked by mypy; checking each call again is 6% of a put.
-        return cast("DynamoDBClient", self._client("dynamodb", STORE_ATTEMPTS, parameter_validation=False))
+        return cast("DynamoDBClient", self._client("dynamodb", attempts=STORE_ATTEMPTS, parameter_validation=False))
 
     @property
     def sqs(self) -> SQSClient:
         """The client for SQS."""
-        return cast("SQSClient", self._client("sqs"))
+        return cast("SQSClient", self._client("sqs", **BEST_EFFORT))
 
     @property
     def s3(self) -> S3Client:
@@ -76,7 +79,7 @@ class Clients:
     @property
     def events(self) -> EventBridgeClient:
         """The client for EventBridge."""
-        return cast("EventBridgeClient", self._client("events"))
+        return cast("EventBridgeClient", self._client("events", **BEST_EFFORT))
 
     def close(self) -> None:
         """Close all connections."""
@@ -94,21 +97,20 @@ class Clients:
         self.close()
 
     # botocore makes the classes of clients at run time; the properties above give them their types back.
-    def _client(self, service: str, attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
+    def _client(self, service: str, *, attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
         with self._lock:
             if service not in self._made:
                 self._made[service] = self._make(service, attempts, options)
             return self._made[service]
 
     def _make(self, service: str, attempts: int, options: dict[str, Any]) -> Any:  # noqa: ANN401 - clients are made of data at run time
+        chosen = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS} | options
         config = Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
             # Otherwise botocore composes this line anew for every request.
             user_agent=f"onewrite {self._session.user_agent()}",
-            **options,
+            **chosen,
         )
         endpoint = self._endpoint
         if endpoint is None and self._localstack_host is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from infra.failures import AWS_ERRORS, translate
+from infra.failures import AWS_ERRORS, PASSING, translate
+from kernel.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,8 @@ class EventBridgeSink:
         """Submit the events, in order. One answer each: None, or why it was not accepted.
 
         Raises:
-            Unavailable: a call failed as a whole. Events of earlier calls may have been accepted: submitting
-                all again is at-least-once delivery, which consumers are ready for.
+            Unavailable: a call failed as a whole, or the bus could not take an entry just now. Other events may have
+                been accepted: submitting all again is at-least-once delivery, which consumers are ready for.
             Missing: the bus does not exist, or putting events on it is denied.
         """
         answers: list[str | None] = [None] * len(events)
@@ -66,10 +67,14 @@ class EventBridgeSink:
                 f"publishing {len(events)} events to bus {self._bus!r}",
                 "Check EVENT_BUS_NAME, the region, and what the function's role allows.",
             ) from error
-        return [
+        problems = [
             f"{entry['ErrorCode']}: {entry.get('ErrorMessage', '')}" if entry.get("ErrorCode") else None
             for entry in answer["Entries"]
         ]
+        passing = (entry.get("ErrorCode") in PASSING for entry in answer["Entries"])
+        if any(passing):  # nothing is wrong with the event: it is the bus that cannot take it now
+            raise Unavailable(f"publishing to bus {self._bus!r}: {next(filter(None, problems))}")
+        return problems
 
     def _entry(self, event: Published) -> PutEventsRequestEntryTypeDef:
         return {

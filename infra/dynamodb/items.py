@@ -181,7 +181,7 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         published=number(raw, "published"),
         published_events=number(raw, "published_events"),
         publish_failures=number(raw, "publish_failures"),
-        look=text(raw, "look"),
+        look=text(raw, "look") if "look" in raw else "",
         token=text(raw, "token"),
         by=text(raw, "by"),
         events=text(raw, "events").encode(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, RunRef
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E")
 
 _REFUSED = "ConditionalCheckFailedException"
 _TOO_LARGE = "Item size has exceeded the maximum allowed size"
@@ -170,7 +172,8 @@ class DynamoDbStore:
         }
         consumed, doing = Consumed("due", shard), f"reading due index {shard}"
         # As many as can be read: less than asked for would say that there are no more.
-        return list(islice(_readable(self._pages(request, limit, consumed, doing, on=True)), limit))
+        entries = _readable(self._pages(request, limit, consumed, doing, on=True), items.due_of)
+        return list(islice(entries, limit))
 
     def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
         """Entries of the *runs* index with ``low <= order < high``, latest first. May be stale."""
@@ -189,9 +192,9 @@ class DynamoDbStore:
         }
         # A key condition has no half-open range, and a cursor is the order of an entry that was seen: one
         # entry more is asked for, since the first is likely to be that one.
-        found = self._pages(request, limit + 1, Consumed("runs", listing), f"reading runs index {listing}")
-        listed = (items.listed_of(raw) for raw in found)
-        return [entry for entry in listed if entry.order < high][:limit]
+        consumed, doing = Consumed("runs", listing), f"reading runs index {listing}"
+        listed = _readable(self._pages(request, limit + 1, consumed, doing, on=True), items.listed_of)
+        return list(islice((entry for entry in listed if entry.order < high), limit))
 
     @property
     def _capacity(self) -> Any:  # noqa: ANN401  # a literal type that boto3's stubs do not export
@@ -243,13 +246,13 @@ class DynamoDbStore:
         )
 
 
-def _readable(found: Iterable[Mapping[str, Any]]) -> Iterator[Due]:
-    """The entries that can be read. One that cannot must not keep the tick from all the others of its shard."""
+def _readable(found: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], E]) -> Iterator[E]:
+    """The entries of an index that can be read. One that cannot must not keep anybody from the others."""
     for raw in found:
         try:
-            yield items.due_of(raw)
+            yield read(raw)
         except CorruptLog as error:
-            log.error("entry left out of what is due: %s", error)  # noqa: TRY400 - the message says it all
+            log.error("entry left out of an index: %s", error)  # noqa: TRY400 - the message says it all
 
 
 def _update_expression(change: HeadUpdate) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernel.core import commands as c
 from kernel.core.events import StageScheduled
-from kernel.errors import InfrastructureError
+from kernel.errors import OnewriteError
 from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
@@ -42,5 +42,5 @@ def cancel(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
         send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in undo])
     try:
         leave(env, session, by=by, timers={}, met=None, until=end)
-    except InfrastructureError as error:  # the cancel is in the log; a tick sees to the rest
+    except OnewriteError as error:  # the cancel is in the log; a tick sees to the rest
         log.warning("cancelled, left to the tick", extra={"run": ref.run, "error": str(error)})

@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         data: the largest value kept in the store; a larger one goes to the blob store.
         payload: the largest value there may be.
         publish: which events are published: those of the run as a whole, all, or none.
-        publish_attempts: how often publishing an event may fail before it becomes a dead letter.
+        publish_attempts: how often the sink may refuse an event, at looks of ticks, before it becomes a dead letter.
     """
 
     lease_grace: int = 5 * SECOND

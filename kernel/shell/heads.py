@@ -150,11 +150,11 @@ def finalise(env: Environment, session: Session) -> None:
     _update(env, session, change)
 
 
-def forget(env: Environment, ref: RunRef) -> None:
+def forget(env: Environment, ref: RunRef, now: int) -> None:
     """Take a run out of the *due* index whose retention is over: none of it counts any more, finished or not."""
     head = readable(insist(env, lambda: env.store.get(ref, HEAD)))
-    if not isinstance(head, Head) or head.due is None:
-        return
+    if not isinstance(head, Head) or head.due is None or now < head.expires:
+        return  # it is gone, or there is another run of that key by now
     if head.status in (OPEN, PARKED):
         log.error("run taken out of the due index unfinished: its retention is over", extra={"run": ref.run})
     change = HeadUpdate(guard=Guard.DUE_AS_SEEN, seen_due=head.due, clear_due=True)

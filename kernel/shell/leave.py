@@ -53,6 +53,7 @@ def leave(
     timers: Mapping[str, int],
     met: int | None,
     until: float | None,
+    counting: bool = False,
 ) -> Flush:
     """See to it that somebody looks at the run when it needs it, and that it is published and finalised.
 
@@ -63,6 +64,7 @@ def leave(
         timers: retries and checks that this look has set, by stage, in milliseconds.
         met: end of the lease of somebody else whom this look met.
         until: monotonic time in seconds by which to be done.
+        counting: failures to publish count against their event, as those that ticks see do.
     """
     state = session.state
     if not state.status.finished and state.asleep is None:
@@ -70,7 +72,7 @@ def leave(
     pokes = _pokes(env, session, timers, met)
     if pokes:
         send(env, pokes)
-    flushed = flush(env, session)
+    flushed = flush(env, session, counting=counting)
     if not flushed.clean:
         return flushed  # nobody sleeps and nothing is over before it is published
     if session.state.status.finished:

@@ -5,23 +5,25 @@ An event that fails again and again becomes a dead letter of its own, and what c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from kernel.core.codec import from_json, to_json
 from kernel.core.events import RUN_LEVEL, AnyEvent
-from kernel.errors import CorruptLog, InfrastructureError, Unavailable
-from kernel.ports import DEAD, Dead, Published, RunRef, Unreadable
+from kernel.errors import CorruptLog, InfrastructureError, Missing, Unavailable
+from kernel.ports import DEAD, Dead, Published, RunRef, Sink, Unreadable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
-OUTAGE = 720
-"""How often an event is tried while the sink cannot be reached: about a day of looks."""
+PATIENCE = 720
+"""What it takes for an event to be given up. Each look of a tick at which the sink cannot be reached, or is not there,
+counts 1, so that an outage may last a day; each at which the sink refuses the event counts more, by
+``Limits.publish_attempts``."""
 
 
 PAGE = 100
@@ -57,13 +59,17 @@ class Flush(Struct, frozen=True):
     clean: bool
 
 
-def flush(env: Environment, session: Session) -> Flush:
+def flush(env: Environment, session: Session, *, counting: bool = False) -> Flush:
     """Publish what the cursor says is still to be published.
 
     The cursor itself is moved here only when something is left over or the run goes on; for a finished run that is
     flushed clean, finalising moves it.
 
-    An event that the sink refuses is given up after a few looks, one for a sink that cannot be reached after a day.
+    Args:
+        env: the ports.
+        session: the run.
+        counting: a failure counts. Only ticks count, whose looks at a run are minutes apart: workers may come by many
+            times a second.
     """
     head = session.head
     settled, failures = head.published_events, head.publish_failures
@@ -73,18 +79,14 @@ def flush(env: Environment, session: Session) -> Flush:
             if not _wanted(env, event) or (seq == head.published + 1 and index < settled):
                 continue
             letter = _envelope(session, seq, index, event)
-            allowed = env.limits.publish_attempts
-            try:
-                problem = env.sink.publish((letter,))[0]
-            except Unavailable as error:
-                problem, allowed = str(error), max(allowed, OUTAGE)
-            except InfrastructureError as error:
-                problem = str(error)
+            problem, weight = _submit(env, letter)
+            failures += weight if counting else 0
             if problem is None:
                 published += 1
-            elif failures + 1 < allowed:
-                # Keep where to go on, and how often that has failed.
-                heads.move_cursor(env, session, seq - 1, events=index, failures=failures + 1)
+            elif failures < PATIENCE:
+                if published or dead or failures != head.publish_failures:
+                    # Keep where to go on, and how often that has failed.
+                    heads.move_cursor(env, session, seq - 1, events=index, failures=failures)
                 return Flush(published, dead, clean=False)
             else:
                 _bury(env, session, letter, (seq, index), problem)
@@ -93,6 +95,47 @@ def flush(env: Environment, session: Session) -> Flush:
     if not session.state.status.finished and (published or dead):
         heads.move_cursor(env, session, session.state.seq)
     return Flush(published, dead, clean=True)
+
+
+def _submit(env: Environment, letter: Published) -> tuple[str | None, int]:
+    """Why the sink did not take an event, and how much that counts."""
+    refused = -(-PATIENCE // env.limits.publish_attempts)
+    try:
+        problem = env.sink.publish((letter,))[0]
+    except NotAsked as error:
+        return str(error), 0
+    except (Unavailable, Missing) as error:
+        return str(error), 1
+    except InfrastructureError as error:
+        return str(error), refused
+    return problem, refused if problem else 0
+
+
+class NotAsked(Unavailable):
+    """The sink could not be reached a moment ago, so it was not asked again."""
+
+
+class PatientSink:
+    """A sink that is not asked again once it could not be reached: a tick has other runs to look at."""
+
+    def __init__(self, sink: Sink) -> None:
+        """Nothing went wrong so far."""
+        self._sink = sink
+        self._down = ""
+
+    def publish(self, events: Sequence[Published]) -> Sequence[str | None]:
+        """Submit the events.
+
+        Raises:
+            NotAsked: the sink could not be reached before.
+        """
+        if self._down:
+            raise NotAsked(self._down)
+        try:
+            return self._sink.publish(events)
+        except (Unavailable, Missing) as error:
+            self._down = str(error)
+            raise
 
 
 def _pending(env: Environment, session: Session) -> Iterator[int]:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from heapq import merge
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.state import StageStatus
-from kernel.errors import OnewriteError
 from kernel.ports import Due, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
-from kernel.shell.insist import insist
+from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import lease_of, leave, rest, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
+from kernel.shell.outbox import PatientSink
 
 PAGE = 50
 """Due runs read from a shard at a time."""
@@ -72,12 +74,14 @@ def tick(env: Environment, until: float, *, runs: int = 2_000, by: str = "tick")
     One bad run or shard does not starve the others: what fails is logged, counted, and comes again.
     """
     counts = Counts()
+    env = replace(env, sink=PatientSink(env.sink))
     for seen, entry in enumerate(_due(env, counts)):
-        if seen >= runs or env.clock.monotonic() >= until:
+        now = env.clock.monotonic()
+        if seen >= runs or now >= until:
             counts.left = True
             break
         try:
-            _look(env, entry, counts, until, by)
+            _look(env, entry, counts, min(until, now + PATIENCE), by)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one run must not starve the others
             counts.failed += 1
             extra = {"tenant": entry.ref.tenant, "run": entry.ref.run, "error": str(error)}
@@ -86,28 +90,29 @@ def tick(env: Environment, until: float, *, runs: int = 2_000, by: str = "tick")
 
 
 def _due(env: Environment, counts: Counts) -> Iterator[Due]:
-    """Due runs, shard by shard in turn, so that a crowded shard does not starve the others."""
+    """Due runs of all shards, those that have waited longest first, so that no shard starves another."""
     now = env.clock.now()
-    pending = [heads.due_shard(shard) for shard in range(env.limits.shards)]
+    shards = (_due_of(env, heads.due_shard(shard), now, counts) for shard in range(env.limits.shards))
+    return merge(*shards, key=lambda entry: entry.due)
+
+
+def _due_of(env: Environment, shard: str, now: int, counts: Counts) -> Iterator[Due]:
+    """Due runs of a shard, earliest first."""
     given: set[Due] = set()
-    seen = dict.fromkeys(pending, 0)
-    while pending:
-        for shard in tuple(pending):
-            try:
-                # The index follows with a delay: past what it still shows of those that were given already.
-                limit = PAGE + seen[shard]
-                page = env.store.due(shard, now, limit)
-            except OnewriteError as error:
-                counts.failed += 1
-                log.exception("tick could not read a shard", extra={"shard": shard, "error": str(error)})
-                pending.remove(shard)
-                continue
-            fresh = [entry for entry in page if entry not in given]
-            given.update(fresh)
-            seen[shard] += len(fresh)
-            yield from fresh
-            if len(page) < limit:
-                pending.remove(shard)
+    full = True
+    while full:
+        # The index follows with a delay: past what it still shows of those that were given already.
+        limit = PAGE + len(given)
+        try:
+            page = env.store.due(shard, now, limit)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one shard must not starve the others
+            counts.failed += 1
+            log.exception("tick could not read a shard", extra={"shard": shard, "error": str(error)})
+            return
+        fresh = [entry for entry in page if entry not in given]
+        given.update(fresh)
+        yield from fresh
+        full = len(page) == limit
 
 
 def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -> None:
@@ -116,7 +121,7 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
         return
     session = insist(env, lambda: load(env.store, entry.ref, env.clock.now() - env.limits.max_skew), until)
     if session is None:
-        heads.forget(env, entry.ref)
+        heads.forget(env, entry.ref, env.clock.now() - env.limits.max_skew)
         counts.skipped += 1
         return
     counts.looked += 1
@@ -128,7 +133,7 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
         # run can be finalised: nobody who thaws can commit it any more.
         with suppress(Stale):
             commit(env, session, None, c.Close(), by=by, until=until)
-    flushed = leave(env, session, by=by, timers={}, met=None, until=until)
+    flushed = leave(env, session, by=by, timers={}, met=None, until=until, counting=True)
     counts.flushed += flushed.published
     counts.dead += flushed.dead
     counts.finalised += finished and heads.is_final(session)

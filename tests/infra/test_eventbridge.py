@@ -103,13 +103,20 @@ def test_an_event_of_exactly_the_limit_is_sent() -> None:
     assert len(client.requests) == 1
 
 
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalFailure"])
+def test_an_entry_that_the_bus_cannot_take_just_now_is_no_fault_of_the_event(code: str) -> None:
+    """A throttled entry is as an outage: it must not become a dead letter as one does that is never taken."""
+    with pytest.raises(Unavailable, match=f"bus 'bus': {code}: told so"):
+        EventBridgeSink(lambda: fake(answer(2, _1=code)), "bus").publish([event(0), event(1)])
+
+
 def test_entries_that_fail_are_answered_with_the_reason_in_their_place() -> None:
-    client = fake(answer(10, _3="ThrottlingException"), answer(2, _1="InternalFailure"))
+    client = fake(answer(10, _3="MalformedDetail"), answer(2, _1="NotAuthorizedForSourceException"))
 
     answers = EventBridgeSink(lambda: client, "bus").publish([event(i) for i in range(12)])
 
     reasons = {i: told for i, told in enumerate(answers) if told is not None}
-    assert reasons == {3: "ThrottlingException: told so", 11: "InternalFailure: told so"}
+    assert reasons == {3: "MalformedDetail: told so", 11: "NotAuthorizedForSourceException: told so"}
 
 
 def test_a_call_that_fails_is_unavailable_or_missing() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import msgspec
+import pytest
 from msgspec.structs import replace
 
+from kernel.errors import Missing, Unavailable
 from kernel.ports import Dead, Published, RunRef, Unreadable
 from kernel.shell.environment import Limits
-from kernel.shell.outbox import Flush, dead_letters, replay_dead_letters
+from kernel.shell.outbox import PATIENCE, Flush, dead_letters, replay_dead_letters
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
 from tests.shell.script import (
@@ -64,7 +67,7 @@ def test_an_event_that_keeps_failing_becomes_a_dead_letter_after_so_many_tries(s
     play = deployed(flow := line(script.stage("a")), attempts=3)
     seen = submitted(play, lambda event: "too big" if event.type == "RunCreated" else None)
     ref = play.run(flow, Note(text="x")).ref
-    assert seen.count(f"{ref.run}#0#0") == 3
+    assert seen.count(f"{ref.run}#0#0") == 1 + 3, "once by the worker, whose failure does not count"
     (letter,) = letters_of(play, ref)
     assert (letter.seq, letter.index, letter.error) == (0, 0, "too big")
     assert msgspec.json.decode(letter.body)["event"]["input"] == {"json": {"text": "x"}}, "it holds the event itself"
@@ -72,17 +75,74 @@ def test_an_event_that_keeps_failing_becomes_a_dead_letter_after_so_many_tries(s
     assert head_of(play, ref).due is None
 
 
-def test_failures_are_counted_durably_whoever_flushes(script: Script) -> None:
-    play = deployed(flow := line(script.stage("a")), attempts=4)
+def test_failures_are_counted_durably_and_only_at_looks_of_ticks(script: Script) -> None:
+    """Workers may come by many times a second, ticks only every few minutes."""
+    play = deployed(flow := line(*map(script.stage, "abcdefgh"), chain=False), attempts=4)
     play.sink.refuse = lambda _event: "no"
     ref = play.start(flow, Note())
     work(play)
-    assert head_of(play, ref).publish_failures == 1
+    assert head_of(play, ref).publish_failures == 0
     tick_on(play, 2)
-    assert head_of(play, ref).publish_failures == 3
+    assert head_of(play, ref).publish_failures == 2 * PATIENCE / 4
+    tick_on(play, 1)
     assert not letters_of(play, ref)
     tick_on(play, 1)
     assert len(letters_of(play, ref)) >= 1
+
+
+@pytest.mark.parametrize("outage", [Unavailable("no route"), Missing("no such bus")], ids=repr)
+def test_an_outage_of_hours_gives_nothing_up_and_neither_does_a_refusal_after_it(
+    script: Script, outage: Exception
+) -> None:
+    play = deployed(flow := line(script.stage("a")), attempts=10)
+    down, refusals = [True], ["still busy"] * 3
+
+    def publish(events: Sequence[Published]) -> Sequence[str | None]:
+        if down[0]:
+            raise outage
+        return [refusals.pop() if refusals else None for _ in events]
+
+    play.env = replace(play.env, sink=SimpleNamespace(publish=publish))
+    ref = play.start(flow, Note())
+    work(play)
+    tick_on(play, 60)
+    assert head_of(play, ref).publish_failures == 60
+    down[0] = False
+    tick_on(play, 4)
+    assert (letters_of(play, ref), head_of(play, ref).due) == ([], None)
+
+
+def test_an_outage_of_days_gives_an_event_up(script: Script) -> None:
+    play = deployed(flow := line(script.stage("a")), attempts=10)
+
+    def publish(_events: object) -> Any:
+        raise Unavailable("no route")
+
+    play.env = replace(play.env, sink=SimpleNamespace(publish=publish))
+    ref = play.start(flow, Note())
+    work(play)
+    tick_on(play, PATIENCE)
+    assert len(letters_of(play, ref)) == 1
+
+
+def test_a_tick_asks_a_sink_that_cannot_be_reached_but_once(script: Script) -> None:
+    """Each try may take seconds, and every run has something to publish: there are leases to be reaped as well."""
+    play = deployed(flow := line(script.stage("a")), attempts=10)
+    refs = [play.start(flow, Note()) for _ in range(40)]
+    asked: list[int] = []
+
+    def publish(_events: object) -> Any:
+        asked.append(play.clock.now())
+        play.clock.move(7_000)
+        raise Unavailable("no route")
+
+    play.env = replace(play.env, sink=SimpleNamespace(publish=publish))
+    play.queue.clear()
+    play.clock.move(play.env.limits.look_grace)
+    counts = play.tick()
+    assert len(asked) == 1
+    assert (counts.looked, counts.left) == (40, False)
+    assert sum(head_of(play, ref).publish_failures for ref in refs) == 1, "and holds it against that event only"
 
 
 def test_failures_of_one_event_are_not_held_against_the_next(script: Script) -> None:
@@ -111,6 +171,7 @@ def test_a_dead_letter_that_cannot_be_read_keeps_nobody_from_the_others(script: 
     play.sink.refuse = lambda _event: "no"
     ref = play.start(flow, Note())
     work(play)
+    tick_on(play, 1)
     first, second, *others = letters_of(play, ref)
     unreadable(play, ref, first.key)
     play.store.put(ref, replace(second, body=second.body[:-1]))
@@ -196,6 +257,7 @@ def test_dead_letters_of_one_commit_are_replayed_in_order(script: Script) -> Non
     play.sink.refuse = lambda _event: "no"
     ref = play.start(flow, Note())
     play.step()
+    tick_on(play, 1)
     play.sink.refuse = lambda _event: None
     replay_dead_letters(play.env, ref)
     places = [tuple(map(int, event.id.split("#")[1:])) for event in play.sink.events]

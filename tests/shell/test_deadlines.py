@@ -113,8 +113,10 @@ def test_what_is_stored_of_a_run_outlives_its_deadline_by_the_retention_and_its_
     ref = play.start(flow, Note(text="y" * 2_000))
     ends = play.clock.now() + play.env.limits.deadline + play.env.limits.retention
     play.sink.refuse = lambda _event: "no"
-    for _ in range(play.env.limits.publish_attempts + 1):
-        play.attend(ref)
+    play.attend(ref)
+    for _ in range(play.env.limits.publish_attempts):
+        play.clock.move(play.env.limits.look_grace)
+        play.tick()
     rest, week = ends // SECOND, 7 * DAY // SECOND
     lives = {(item.key.partition("#")[0], item.ttl) for item in items_of(play, ref)}
     assert lives == {("~head", rest + week), *((kind, rest) for kind in ("data", "dead", "live", "log", "~snap"))}

@@ -12,12 +12,14 @@ import pytest
 from kernel.core.events import LeaseExpired
 from kernel.core.state import StageStatus
 from kernel.ports import HEAD, Due, Guard
+from kernel.shell import heads
 from kernel.shell.environment import Limits
-from kernel.shell.tick import Counts
+from kernel.shell.tick import Counts, tick
 from kernel.testing.faults import Crash, Fault
 from kernel.testing.play import Play
 from onewrite import Retry
 from tests.shell.script import (
+    HOUR,
     SECOND,
     Note,
     Script,
@@ -203,6 +205,35 @@ def test_a_claim_whose_reply_was_lost_is_known_again(script: Script) -> None:
     assert play.tick().looked == 1
 
 
+def test_runs_that_have_waited_longest_come_first_whatever_their_shard(script: Script) -> None:
+    """A tick may end before all are looked at; a crowded shard must not starve the others."""
+    play = Play(flow := line(script.stage("a")))
+    runs = []
+    for _ in range(60):
+        runs.append(play.start(flow, Note()))
+        play.clock.move(SECOND)
+    shards = [heads.shard_of(ref.run, play.env.limits.shards) for ref in runs[:30]]
+    assert len(set(shards)) == play.env.limits.shards
+    play.queue.clear()
+    play.clock.move(HOUR)
+    tick(play.env, play.clock.monotonic() + 50, runs=30)
+    assert [poke.run for poke in play.queue.waiting] == [ref.run for ref in runs[:30]]
+
+
+def test_a_head_that_was_not_read_is_not_taken_for_one_whose_retention_is_over(script: Script) -> None:
+    """A key whose old run has just vanished may have been started anew: its head must not leave the index."""
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+    play.queue.clear()
+    due_later(play)
+    read, play.store.range = play.store.range, lambda *_arguments, **_named: []  # type: ignore[method-assign]
+    assert nonzero(play.tick()) == {"skipped": 1}
+    play.store.range = read  # type: ignore[method-assign]
+    assert head_of(play, ref).due is not None
+    play.play([ref])
+    assert play.ended(ref).status == "completed"
+
+
 def test_two_reapers_reap_once(script: Script) -> None:
     play = Play(flow := line(script.stage("a", dies(1))))
     ref = play.start(flow, Note())
@@ -230,8 +261,8 @@ def test_stale_entries_of_the_index_do_no_harm(script: Script, what: str) -> Non
     if what == "expired":
         play.clock.move(head_of(play, ref).expires - play.clock.now() + SECOND)
     before = items_of(play, ref)
-    stale = [Due(ref, old)]
-    play.store.due = lambda _shard, _until, _limit: stale  # type: ignore[method-assign, assignment]
+    stale = {heads.due_shard(heads.shard_of(ref.run, play.env.limits.shards)): [Due(ref, old)]}
+    play.store.due = lambda shard, _until, _limit: stale.get(shard, [])  # type: ignore[method-assign, assignment]
     counts = play.tick()
     assert nonzero(counts) == {"skipped": 1}
     if what == "expired":  # it is taken once, out of the index, and left alone
