@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from infra.alarm import SignalAlarm
 from infra.clients import Clients
 from infra.dynamodb.store import DynamoDbStore
 from infra.eventbridge import EventBridgeSink
 from infra.s3 import NoBlobs, S3Blobs
 from infra.settings import Settings
 from infra.sqs import SqsQueue
-from infra.system import SignalAlarm, SystemClock, SystemRandom
+from infra.system import SystemClock, SystemRandom
 from kernel.errors import SettingsError
 from kernel.shell.environment import DAY, SECOND, Definitions, Environment, Limits, NoDefinitions, NoSink
 

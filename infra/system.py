@@ -1,19 +1,9 @@
-"""The machine's own time, chance and timer, as ports."""
+"""The machine's own time and chance, as ports."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from typing import TYPE_CHECKING
-
-from kernel.errors import StageTimedOut
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from types import FrameType, TracebackType
 
 
 class SystemClock:
@@ -46,108 +36,3 @@ class SystemRandom:
     def roll(self) -> float:
         """A number in [0, 1)."""
         return (int.from_bytes(os.urandom(7)) >> 3) * 2.0**-53
-
-
-class _Limit:
-    """One running time limit: a context manager made by ``SignalAlarm.limit``."""
-
-    __slots__ = ("_alarm", "deadline", "seconds")
-
-    def __init__(self, alarm: SignalAlarm, seconds: float) -> None:
-        self._alarm = alarm
-        self.seconds = seconds
-        self.deadline = 0.0
-
-    def __enter__(self) -> None:
-        self._alarm._begin(self)  # noqa: SLF001  # two halves of one thing
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._alarm._end(self)  # noqa: SLF001 - two halves of one thing
-
-
-class _NoLimit:
-    """Where nothing can be interrupted."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-
-_NO_LIMIT = _NoLimit()
-_AT_ONCE = 1e-6  # a timer of zero would be none
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-class SignalAlarm:
-    """Implements ``kernel.ports.Alarm`` by the interval timer: Python runs its handler in the main thread.
-
-    In any other thread it does nothing: there a stage that runs too long is found by its lease. Limits may be
-    nested; the one that ends first interrupts, whichever it is. A timer that somebody else had set goes on
-    afterwards.
-
-    Source for the price: a timer takes 1 µs, a thread per stage 56 µs (docs/dependencies.md).
-    """
-
-    def __init__(self) -> None:
-        self._limits: list[_Limit] = []  # touched by the main thread only
-        self._before: tuple[Callable[[int, FrameType | None], object] | int | None, float, float, float] | None = None
-
-    def limit(self, seconds: float) -> AbstractContextManager[None]:
-        """Raise ``StageTimedOut`` inside the block once this time has passed."""
-        return _Limit(self, seconds) if _in_main_thread() else _NO_LIMIT
-
-    def extend(self, seconds: float) -> None:
-        """Start the innermost running limit anew with this time. Without one, nothing happens."""
-        if self._limits and _in_main_thread():
-            limit = self._limits[-1]
-            limit.seconds = seconds
-            limit.deadline = time.monotonic() + seconds
-            self._set_timer()
-
-    def _begin(self, limit: _Limit) -> None:
-        if not self._limits:
-            remaining, interval = signal.setitimer(signal.ITIMER_REAL, 0.0)
-            handler = signal.signal(signal.SIGALRM, self._ring)
-            self._before = handler, remaining, interval, time.monotonic()
-        limit.deadline = time.monotonic() + limit.seconds
-        self._limits.append(limit)
-        self._set_timer()
-
-    def _end(self, limit: _Limit) -> None:
-        # The alarm may ring between any two lines here. It takes out the limit it rings for, so whoever comes
-        # second finds it gone.
-        if limit in self._limits:
-            self._limits.remove(limit)
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._limits:
-            left = min(limit.deadline for limit in self._limits) - time.monotonic()
-            signal.setitimer(signal.ITIMER_REAL, max(left, _AT_ONCE))
-        elif self._before is not None:
-            handler, remaining, interval, since = self._before
-            self._before = None
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            signal.signal(signal.SIGALRM, handler)
-            if remaining:
-                left = remaining - (time.monotonic() - since)
-                signal.setitimer(signal.ITIMER_REAL, max(left, _AT_ONCE), interval)
-
-    def _ring(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature of a handler
-        now = time.monotonic()
-        for place, limit in enumerate(self._limits):
-            if limit.deadline <= now:
-                # The outermost one that is over: its block must end, and with it all blocks inside.
-                del self._limits[place:]
-                self._set_timer()
-                raise StageTimedOut(f"ran longer than {limit.seconds:g} s and was interrupted")
-        self._set_timer()  # the limit was extended, or ended, while the signal was on its way

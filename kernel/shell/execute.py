@@ -72,17 +72,18 @@ def run_body(
     timeout = definition.stages[stage].timeout / 1000
     handle = _Handle(env, session, definition, started, seq, until)
     try:
-        given: list[Given] = [session.value(env, source) for source in code.sources]
+        given: list[Given] = [session.value(env, source, min(expires, until)) for source in code.sources]
         now = env.clock.monotonic()
         if now >= expires or now + timeout > until:
             log.warning("claim dropped: too late for its body to start", extra={"run": handle.run, "stage": stage})
             return None
-        with env.alarm.limit(timeout):
+        # What came between the claim and now eats of the body's time, not of the others' patience.
+        with env.alarm.limit(min(timeout, expires - now)):
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
-            kept = keep(env, session.ref, seq, result.state, session.ttl)
+            kept = keep(env, session.ref, seq, result.state, session.ttl, until=until)
             return c.Suspend(stage, seq, kept)
-        output = keep(env, session.ref, seq, result, session.ttl)
+        output = keep(env, session.ref, seq, result, session.ttl, until=until)
         session.offer(stage, result)
         return c.Complete(stage, seq, output, chain())
     except (KeyboardInterrupt, ProcessEnds):
@@ -109,7 +110,7 @@ def run_check(
             result = code.check(Context(handle), state)
         if isinstance(result, NotYet):
             return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain())
-        output = keep(env, session.ref, suspended.seq, result, session.ttl)
+        output = keep(env, session.ref, suspended.seq, result, session.ttl, until=until)
         session.offer(stage, result)
         return c.Ready(stage, suspended.seq, suspended.at, output, chain())
     except (KeyboardInterrupt, ProcessEnds):
@@ -214,7 +215,7 @@ class _Handle:
         except InfrastructureError as error:  # a sign of life is not worth the stage; the next one may get through
             log.warning("sign of life not written", extra={"run": self.run, "stage": self.stage, "error": str(error)})
             return
-        env.alarm.extend(timeout)
+        env.alarm.extend(timeout - (env.clock.monotonic() - now))
 
     def cancelled(self) -> bool:
         """Whether somebody ended the run, or took this attempt over, since it was claimed."""

@@ -9,8 +9,9 @@ from random import Random
 from msgspec import Struct
 
 from bench.soak.workflows import registry
+from infra.alarm import SignalAlarm
 from infra.dynamodb.store import DynamoDbStore
-from infra.system import SignalAlarm, SystemClock, SystemRandom
+from infra.system import SystemClock, SystemRandom
 from kernel.errors import Unavailable
 from kernel.ports import HEAD, Guard, Head, Item, Poke, Refusal, RunRef, Store
 from kernel.shell.attend import attend

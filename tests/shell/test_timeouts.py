@@ -10,9 +10,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from kernel.core.events import StageFailed
+from kernel.ports import Live
 from kernel.testing.play import Play
 from onewrite import Context, Failed, Retry, StageTimedOut
-from tests.shell.script import Act, Flow, Note, Script, events, line, pending, work
+from tests.shell.script import Act, Flow, Note, Script, events, is_commit_of, line, once_before, pending, work
 
 
 class FakeAlarm:
@@ -135,3 +136,23 @@ def test_a_timeout_of_a_stage_that_may_fail_is_seen_by_what_follows(script: Scri
     seen = script.seen["b"]
     assert isinstance(seen, Failed)
     assert seen.category == "timeout"
+
+
+def test_what_a_claim_took_to_be_answered_is_taken_from_its_body_and_not_from_the_next(script: Script) -> None:
+    """A body never runs past its lease, whatever came between: else two of them could run at once."""
+    play, alarm = alarmed(flow := line(script.stage("a", timeout=timedelta(seconds=60))))
+    play.start(flow, Note())
+    once_before(play, lambda call: is_commit_of(call, "StageStarted"), lambda: play.clock.move(50_000))
+    work(play)
+    lease = 60 + play.env.limits.lease_grace / 1000
+    assert alarm.set == [lease - 50]
+
+
+def test_what_a_heartbeat_took_is_not_given_to_the_body_on_top(script: Script) -> None:
+    play, alarm = alarmed(flow := line(script.stage("a", lambda ctx: ctx.heartbeat(), timeout=timedelta(seconds=60))))
+    play.start(flow, Note())
+    once_before(
+        play, lambda call: call.method == "put" and isinstance(call.arguments[1], Live), lambda: play.clock.move(9_000)
+    )
+    work(play)
+    assert alarm.extended == [60 - 9]
