@@ -124,12 +124,12 @@ class Codec:
         return data
 
     def same(self, one: bytes, other: bytes) -> bool:
-        """Whether two records are of equal values. A set, which has no order, may be recorded in any.
+        """Whether two records are of the same value. A set, which has no order, may be recorded in any.
 
-        Records that are not of this type are equal to none.
+        Records that are not of this type are the same as none.
         """
         try:
-            return bool(self.load(one) == self.load(other))
+            return one == other or exactly(self.load(one)) == exactly(self.load(other))
         except StageError:  # the time-out's interrupt
             raise
         except Exception:  # noqa: BLE001 - what another version recorded, or a validator of the user's that throws
@@ -166,6 +166,21 @@ class Codec:
             return self.record(value)
         except Exception as error:
             raise _refused(where, problems_of(error)) from error
+
+
+def exactly(value: Value) -> object:
+    """What is equal for values that are the same in every part: unlike in Python, ``True`` is not 1, nor 1.0."""
+    match value:
+        case BaseModel():
+            return type(value), [(name, exactly(each)) for name, each in value]
+        case dict():
+            return dict, {exactly(key): exactly(each) for key, each in value.items()}
+        case set() | frozenset():
+            return set, frozenset(map(exactly, value))
+        case list() | tuple():
+            return list, *map(exactly, value)
+        case _:
+            return type(value), value
 
 
 @lru_cache(maxsize=2048)

@@ -58,7 +58,7 @@ def commit(
     pause = FIRST_PAUSE
     while True:
         now = env.clock.now()
-        decision = _decided(env, session, definition, command, now)
+        decision = _decided(env, session, definition, command, now, end)
         state = decision.state
         record = Commit(
             seq=state.seq,
@@ -93,13 +93,15 @@ def _is_ours(existing: object, token: str) -> bool:
     return isinstance(existing, Commit) and existing.token == token
 
 
-def _decided(env: Environment, session: Session, definition: Definition | None, command: Command, now: int) -> Decision:
+def _decided(
+    env: Environment, session: Session, definition: Definition | None, command: Command, now: int, end: float
+) -> Decision:
     """Decide, fetching the recorded values that the decision turns out to need."""
     while True:
         try:
             return decide(definition, session.state, command, now, session.recall)
         except MissingValue as missing:
-            session.output(env, missing.stage, missing.seq)
+            session.provide(env, missing.stage, missing.seq, end)
 
 
 def _snapshot(env: Environment, session: Session) -> None:

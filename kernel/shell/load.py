@@ -9,7 +9,7 @@ from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
 from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspended, Value
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
-from kernel.errors import CorruptLog
+from kernel.errors import CorruptLog, LogError
 from kernel.ports import (
     LOG,
     SNAPSHOT,
@@ -48,7 +48,18 @@ class Session:
         snapshot_size: its size in bytes.
     """
 
-    __slots__ = ("_offered", "_values", "head", "recent", "ref", "snapshot_seq", "snapshot_size", "state", "times")
+    __slots__ = (
+        "_damaged",
+        "_offered",
+        "_values",
+        "head",
+        "recent",
+        "ref",
+        "snapshot_seq",
+        "snapshot_size",
+        "state",
+        "times",
+    )
 
     def __init__(self, ref: RunRef, head: Head, state: State, recent: dict[int, tuple[AnyEvent, ...]]) -> None:
         """Hold what was loaded."""
@@ -61,6 +72,7 @@ class Session:
         self.snapshot_size = 0
         self._values: dict[tuple[str, int], bytes] = {}
         self._offered: dict[str, bytes] = {}
+        self._damaged: dict[tuple[str, int], LogError] = {}
 
     @property
     def identity(self) -> Identity:
@@ -86,8 +98,11 @@ class Session:
         """The output of ``stage`` in commit ``seq``, if it is at hand.
 
         Raises:
-            MissingValue: it has to be fetched first, by ``output``.
+            MissingValue: it has to be fetched first, by ``provide``.
+            LogError: it cannot be read, as ``provide`` has found out.
         """
+        if damaged := self._damaged.get((stage, seq)):
+            raise damaged
         known = self._values.get((stage, seq))
         if known is None and seq == self.state.seq + 1:
             known = self._offered.get(stage)
@@ -95,33 +110,47 @@ class Session:
             raise MissingValue(stage, seq)
         return known
 
-    def value(self, env: Environment, stage: str) -> Given:
-        """The recorded outcome of a finished stage, fetched if need be.
+    def provide(self, env: Environment, stage: str, seq: int, until: float) -> None:
+        """Have the output of ``stage`` in commit ``seq`` at hand for ``recall``, or what is wrong with it."""
+        try:
+            self.output(env, stage, seq, until)
+        except LogError as error:
+            self._damaged[stage, seq] = error
+
+    def value(self, env: Environment, stage: str, until: float | None = None) -> Given:
+        """The recorded outcome of a finished stage, fetched if need be, until the monotonic time ``until``.
 
         Raises:
             NotUpstream: the stage has no outcome.
             InfrastructureError: it could not be read.
         """
         found = recorded(self.state, stage)
-        return self.output(env, stage, found) if isinstance(found, int) else found
+        return self.output(env, stage, found, until) if isinstance(found, int) else found
 
-    def output(self, env: Environment, stage: str, seq: int) -> bytes:
+    def output(self, env: Environment, stage: str, seq: int, until: float | None = None) -> bytes:
         """The output of ``stage`` in commit ``seq``, fetched if need be."""
         known = self._values.get((stage, seq))
         if known is None:
-            known = self._values[stage, seq] = self._fetch(env, stage, seq, StageCompleted)
+            known = self._values[stage, seq] = self._fetch(env, stage, seq, StageCompleted, until)
         return known
 
     def check_state(self, env: Environment, stage: str) -> bytes:
         """What a suspended stage left for its check."""
-        return self._fetch(env, stage, self.state.stages[stage].seq, StageSuspended)
+        return self._fetch(env, stage, self.state.stages[stage].seq, StageSuspended, None)
 
-    def _fetch(self, env: Environment, stage: str, seq: int, kind: type[StageCompleted | StageSuspended]) -> bytes:
+    def _fetch(
+        self,
+        env: Environment,
+        stage: str,
+        seq: int,
+        kind: type[StageCompleted | StageSuspended],
+        until: float | None,
+    ) -> bytes:
         if stage == RUN_INPUT:
-            return fetch(env, self.ref, self.input)
-        for event in self.events(env, seq):
+            return fetch(env, self.ref, self.input, until)
+        for event in self.events(env, seq, until):
             if isinstance(event, kind) and event.stage == stage:
-                return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state)
+                return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state, until)
         message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
         raise CorruptLog(message)
 
@@ -133,11 +162,11 @@ class Session:
             raise CorruptLog(message)
         return self.state.input
 
-    def events(self, env: Environment, seq: int) -> tuple[AnyEvent, ...]:
+    def events(self, env: Environment, seq: int, until: float | None = None) -> tuple[AnyEvent, ...]:
         """The events of a commit, read if they are not at hand."""
         known = self.recent.get(seq)
         if known is None:
-            item = readable(insist(env, lambda: env.store.get(self.ref, log_key(seq))))
+            item = readable(insist(env, lambda: env.store.get(self.ref, log_key(seq)), until))
             if not isinstance(item, Commit):
                 message = f"run {self.ref.run}: commit {seq} is missing"
                 raise CorruptLog(message)

@@ -27,7 +27,9 @@ def check_size(env: Environment, text: bytes) -> None:
         raise InvalidInput(message)
 
 
-def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, beside: int = 0) -> Value:
+def keep(
+    env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, beside: int = 0, until: float | None = None
+) -> Value:
     """Put a value where it belongs, before the commit that refers to it.
 
     Its key is made of ``seq`` (the number of the attempt's Started commit; 0 for the input) and of its content, so
@@ -40,6 +42,7 @@ def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, besi
         text: its JSON text.
         ttl: when the store may delete it, in seconds.
         beside: bytes of other values in the same event.
+        until: monotonic time in seconds until which to insist.
 
     Raises:
         InvalidInput: it is larger than a value may be.
@@ -51,15 +54,15 @@ def keep(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, besi
     digest = hashlib.sha256(text).hexdigest()
     if size <= env.limits.data:
         key = f"{DATA}{seq:010d}#{digest[:16]}"
-        insist(env, lambda: env.store.put(ref, Data(key, text, ttl)))
+        insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)
         return Value(data=key, size=size, sha256=digest)
     key = f"{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
-    insist(env, lambda: env.blobs.put(key, text))
+    insist(env, lambda: env.blobs.put(key, text), until)
     return Value(blob=key, size=size, sha256=digest)
 
 
-def fetch(env: Environment, ref: RunRef, value: Value) -> bytes:
-    """The JSON text of a value, from wherever it is.
+def fetch(env: Environment, ref: RunRef, value: Value, until: float | None = None) -> bytes:
+    """The JSON text of a value, from wherever it is; insisted on until the monotonic time ``until``.
 
     Raises:
         LogError: it is gone, cannot be read, or is not what was written.
@@ -67,10 +70,10 @@ def fetch(env: Environment, ref: RunRef, value: Value) -> bytes:
     if value.json is not UNSET:
         return bytes(value.json)
     if value.data:
-        item = readable(insist(env, lambda: env.store.get(ref, value.data)))
+        item = readable(insist(env, lambda: env.store.get(ref, value.data), until))
         text = item.body if isinstance(item, Data) else None
     else:
-        text = insist(env, lambda: env.blobs.get(value.blob))
+        text = insist(env, lambda: env.blobs.get(value.blob), until)
     where = value.data or value.blob
     if text is None:
         message = f"run {ref.run}: the value at {where} is missing"

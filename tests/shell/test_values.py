@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -222,6 +223,61 @@ def test_a_stage_whose_input_was_read_damaged_once_is_tried_again(script: Script
     play.store.put(ref, item)
     play.play([ref])
     assert play.ended(ref).status == "completed"
+
+
+def blips(play: Play, seconds: float, when: Callable[[Call], bool]) -> None:
+    """From the next such call on it cannot be made for so long."""
+    ends: list[float] = []
+
+    def choose(call: Call) -> Fault | None:
+        if not when(call):
+            return None
+        if not ends:
+            ends.append(play.clock.monotonic() + seconds)
+        return Fault.UNAVAILABLE if play.clock.monotonic() < ends[0] else None
+
+    play.faults.choose = choose
+
+
+def test_a_body_that_is_done_is_not_thrown_away_as_long_as_there_is_time_to_keep_what_it_gave(script: Script) -> None:
+    """An at-most-once stage would fail for good, though its body did all that it had to do."""
+    play = Play(flow := line(script.stage("a", gives(of(KEPT)), at_most_once=True)), limits=LIMITS)
+    blips(play, 60, lambda call: call.method == "put" and isinstance(call.arguments[1], Data))
+    assert play.run(flow, Note()).status == "completed"
+    assert script.calls == ["a"]
+
+
+def test_a_result_waits_for_what_a_condition_behind_it_has_to_read(script: Script) -> None:
+    first, second = script.stage("a", gives(of(KEPT))), script.stage("b", lambda _ctx: begin(), at_most_once=True)
+    both: Any = line(first, chain=False).then(second).output(first, second)
+    flow = both.then_if(lambda _one, _two: True, script.join("c"))
+    play = Play(flow, limits=LIMITS)
+    ref = play.start(flow, Note())
+    play.step()
+
+    def begin() -> None:
+        blips(play, 60, lambda call: call.method == "get")
+
+    play.play([ref])
+    assert play.ended(ref).status == "completed"
+    assert script.calls == ["a", "b", "c"]
+
+
+def test_a_condition_whose_value_cannot_be_read_fails_its_own_stage_and_nobody_elses(script: Script) -> None:
+    both: Any = fork(script.stage("r"), script.stage("a", gives(of(KEPT))), script.stage("b"), chain=False)
+    flow = both.then_if(lambda _one, _two: True, script.join("c"))
+    play = Play(flow, limits=LIMITS)
+    ref = play.start(flow, Note())
+    play.step()
+    play.attend(ref, "a")
+    assert script.calls == ["r", "a"]
+    damaged(play, ref, value_of(play, ref), lambda body: body[:-1])
+    play.play([ref])
+    state = state_of(play, ref)
+    assert (state.stages["b"].status, state.stages["b"].attempt) == (StageStatus.COMPLETED, 1)
+    error = state.stages["c"].error
+    assert error is not None
+    assert (error.category, error.kind) == ("condition", "CorruptLog")
 
 
 def test_the_same_value_written_twice_is_one_item(script: Script) -> None:
