@@ -88,7 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             index_shards=reader.number("INDEX_SHARDS", 1, 64, default=4),
             retention_days=reader.number("RETENTION_DAYS", 1, 3650, default=30),
             deadline_days=reader.number("DEADLINE_DAYS", 1, 3650, default=30),
-            look_grace_seconds=reader.number("LOOK_GRACE_SECONDS", 1, 3600, default=120),
+            look_grace_seconds=reader.number("LOOK_GRACE_SECONDS", 1, 900, default=120),
             lease_grace_seconds=reader.number("LEASE_GRACE_SECONDS", 1, 600, default=5),
             max_skew_ms=reader.number("MAX_SKEW_MS", 0, 60_000, default=1000),
             tick_seconds=reader.number("TICK_SECONDS", 1, 3600, default=60),

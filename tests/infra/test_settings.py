@@ -112,7 +112,7 @@ def test_one_error_lists_everything_that_is_missing_or_wrong_with_an_example_eac
         ("INDEX_SHARDS", 1, 64),
         ("RETENTION_DAYS", 1, 3650),
         ("DEADLINE_DAYS", 1, 3650),
-        ("LOOK_GRACE_SECONDS", 1, 3600),
+        ("LOOK_GRACE_SECONDS", 1, 900),
         ("LEASE_GRACE_SECONDS", 1, 600),
         ("MAX_SKEW_MS", 0, 60_000),
         ("TICK_SECONDS", 1, 3600),
