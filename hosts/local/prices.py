@@ -58,7 +58,7 @@ class Bill(Struct, frozen=True):
     durable_functions: float
 
 
-def bill(usage: Usage, steps: int) -> Bill:
+def bill(usage: Usage, steps: float) -> Bill:
     """What a run costs that used this much.
 
     Args:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hosts.local import prices
 from hosts.local.demo.cases import CASES, Json, Played, Trouble
+from hosts.local.demo.director import runs_so_far
 from hosts.local.demo.report import report
 from hosts.local.demo.verdicts import general, verdict
 from kernel.testing.units import Usage
@@ -73,6 +74,80 @@ def test_a_run_that_the_api_does_not_list_is_noticed() -> None:
     run = played(Trouble.SKIPPED)
 
     assert general([run], [], World())["the API lists exactly these runs"] is False
+
+
+STAGES = ("charge", "pack", "invoice", "compensate:invoice", "compensate:charge")
+"""Of a run whose stages need more than a line."""
+
+
+def shown(width: int, *runs: Played, now: int = 9_000) -> str:
+    """What a terminal shows while the runs go on."""
+    text = io.StringIO()
+    Console(file=text, width=width).print(runs_so_far(runs, width, 50, now))
+    return text.getvalue()
+
+
+def stage(name: str, status: str, **more: object) -> Json:
+    return {"stage": name, "status": status, "attempt": 1, **more}
+
+
+@pytest.mark.parametrize("width", [80, 110, 120, 140])
+def test_inputs_and_statuses_are_whole_on_every_terminal_however_much_there_is_to_tell_of_stages(width: int) -> None:
+    statuses = ("completed", "failed", "cancelled", "compensating", "running", "parked")
+    long = [stage(name, "retrying", attempt=10) for name in STAGES]
+    runs = [
+        Played(case, "r" * 24, 4, {"status": status, "stages": long, "created": 0, "updated": 1})
+        for case, status in zip(CASES, statuses * 4, strict=True)
+    ]
+
+    lines = shown(width, *runs).splitlines()
+
+    assert max(map(len, lines)) <= width
+    for run, line in zip(runs, (each for each in lines if "/" in each), strict=True):
+        assert f"{run.case.name} " in line
+        assert f" {run.view['status']} " in line
+        assert line.rstrip().endswith("…")
+
+
+def test_ids_of_runs_are_shown_whole_or_not_at_all() -> None:
+    run = played(Trouble.NONE)
+
+    assert run.run in shown(120, run)
+    assert "rrr" not in shown(119, run)
+
+
+def test_while_nobody_has_found_the_dead_worker_its_run_says_when_the_lease_ends() -> None:
+    stages = [stage("charge", "completed"), stage("pack", "running", at=7_000)]
+    run = played(Trouble.WORKER_DIES, status="running", stages=stages, updated=200)
+    run.killed = 4711
+
+    assert "killed, lease ends in 5 s" in shown(80, run, now=2_000)
+    assert "killed, lease is over" in shown(80, run, now=8_000)
+    assert " 8.0 " in shown(80, run, now=8_000)
+
+
+@pytest.mark.parametrize("found", [stage("pack", "retrying", at=9_000), stage("pack", "running", at=9_000, attempt=2)])
+def test_once_somebody_has_found_out_its_run_goes_on_like_any_other(found: Json) -> None:
+    run = played(Trouble.WORKER_DIES, status="running", stages=[found])
+    run.killed = 4711
+
+    assert "killed" not in shown(80, run)
+
+
+@pytest.mark.parametrize("width", [80, 100, 132])
+def test_the_report_ends_with_the_cost_of_all_runs_and_the_verdict(width: int) -> None:
+    text = io.StringIO()
+    runs = [played(trouble) for trouble in Trouble]
+
+    report(Console(file=text, width=width), runs, [run.run for run in runs], World(), 1.0)
+
+    lines = text.getvalue().splitlines()
+    verdict_begins = next(number for number, line in enumerate(lines) if line.startswith("✗ does not hold"))
+    average = next(line for line in lines if line.startswith(f"all {len(runs)}, on average"))
+    assert lines[verdict_begins - 1].startswith("Together $")
+    assert lines[-1].endswith("claims do not hold.")
+    assert average.count("$") == 3
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("width", [80, 132])

@@ -9,11 +9,12 @@ from contextlib import contextmanager, suppress
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from hosts.local.client import FINISHED, Api, ApiError
 from hosts.local.demo.cases import Case, Played, Trouble
 from hosts.local.functions import Function
-from hosts.local.show import progress_of, seconds_of, status_of
+from hosts.local.show import FEW, progress_of, seconds_of, status_of
 from workflows.examples import registry
 from workflows.examples.outside import World
 
@@ -26,8 +27,17 @@ BEGIN_WITHIN = 20.0
 INTO_THE_STAGE = 0.5
 """Seconds after it has begun that its worker is killed."""
 
+PACK = "pack"
+"""The stage in the middle of which a worker is killed."""
+
 AROUND = 4
 """Lines of the screen that the table's rows cannot have."""
+WITH_IDS = 120
+"""Columns from which on there is room for ids of runs."""
+ROOMY = 100
+"""Columns from which on the stages of most runs can be shown one by one."""
+FEWER = 2
+"""Stages that are shown one by one where there is less room."""
 
 Show = Callable[[Played], None]
 
@@ -92,7 +102,7 @@ class Director:
     def _kill_process(self, pid: int) -> int | None:
         if not self._job.kill(pid):
             return None
-        self._console.print(f"killed worker process {pid} with SIGKILL, in the middle of `pack`", style="yellow")
+        self._console.print(f"killed worker process {pid} with SIGKILL, in the middle of `{PACK}`", style="yellow")
         return pid
 
     def _look(self, run: Played) -> None:
@@ -106,9 +116,10 @@ class Director:
     def _shown(self, runs: Sequence[Played]) -> Iterator[Show]:
         """A table that follows the runs; without a terminal, a line whenever a run has changed."""
         if self._console.is_terminal:
-            height = self._console.height
             with Live(console=self._console, refresh_per_second=4, transient=True) as live:
-                yield lambda _run: live.update(_table(runs, height))
+                yield lambda _run: live.update(
+                    runs_so_far(runs, self._console.width, self._console.height, time.time_ns() // 1_000_000)
+                )
             return
         known: dict[str, str] = {}
 
@@ -125,17 +136,27 @@ def _open(run: Played) -> bool:
     return run.view["status"] not in FINISHED
 
 
-def _table(runs: Sequence[Played], height: int) -> Table:
-    """All runs; of more than fit the height, those that are not over."""
+def runs_so_far(runs: Sequence[Played], width: int, height: int, now: int) -> Table:
+    """All runs; of more than fit the height, those that are not over. Only what is told of their stages is ever cut."""
     waiting = [run for run in runs if _open(run)]
     caption = f"{len(runs) - len(waiting)} of {len(runs)} are over"
-    table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
-    for title in ("run", "input"):
-        table.add_column(title, header_style="dim", overflow="ellipsis", min_width=9)
-    for title in ("status", "seconds", "stages"):
+    table = Table(box=None, pad_edge=False, expand=True, caption=caption, caption_justify="left")
+    ids = ("run",) if width >= WITH_IDS else ()
+    for title in (*ids, "input", "status"):
         table.add_column(title, header_style="dim", no_wrap=True)
+    table.add_column("seconds", header_style="dim", no_wrap=True, justify="right")
+    table.add_column("stages", header_style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
     for each in runs if len(runs) + AROUND <= height else waiting:
-        table.add_row(
-            each.run, each.case.name, status_of(each.view), f"{seconds_of(each.view):.1f}", progress_of(each.view)
-        )
+        told = _killed(each, now) or progress_of(each.view, FEW if width >= ROOMY else FEWER)
+        row = (each.case.name, status_of(each.view), f"{seconds_of(each.view, now):.1f}", told)
+        table.add_row(*((each.run, *row) if ids else row))
     return table
+
+
+def _killed(run: Played, now: int) -> Text | None:
+    """Why nothing happens to the run whose worker was killed, as long as nobody has found out."""
+    stages = [stage for stage in run.view["stages"] if stage["stage"] == PACK]
+    if run.killed is None or not stages or (stages[0]["status"], stages[0]["attempt"]) != ("running", 1):
+        return None
+    left = (stages[0]["at"] - now) / 1000
+    return Text(f"killed, lease ends in {left:.0f} s" if left > 0 else "killed, lease is over", "yellow")

@@ -1,10 +1,9 @@
-"""How the demo ends: all runs in a table, what failed and how it recovered, what it cost, and whether that is true."""
+"""How the demo ends: what failed and how it recovered, all runs and their cost in a table, and whether that is true."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,18 +11,17 @@ from rich.text import Text
 from hosts.local import prices
 from hosts.local.demo.cases import Played, Trouble
 from hosts.local.demo.verdicts import general, verdict
-from hosts.local.show import seconds_of, status_of
+from hosts.local.show import counted, seconds_of, status_of
 from kernel.testing.units import Usage
 from workflows.examples.outside import World
 
 WIDE = 118
 """Columns from which on everything is shown."""
 SMALL_PRINT = (
-    "A step is a try of a stage, a check of a suspended one, or a compensation. Writes and reads are request units of "
-    "DynamoDB; indexes, refused writes and looks of the tick are in them, reads of the API (who watches) are not. "
-    "Onewrite is those units, three SQS requests and a Lambda request for each message, and a Lambda request for the "
-    "start. The others are an operation, or a transition, for each step; Lambda requests and data come on top there. "
-    "Left out everywhere: the time that stages run, the API in front, and what is published to a bus."
+    f"List prices, {prices.AS_OF}. "
+    "A step is a try of a stage, a check of a suspended one, or a compensation. Onewrite is what was counted: request "
+    "units of DynamoDB, SQS and Lambda requests. The others are an operation, or a transition, for each step. Left out "
+    "everywhere: the time that stages run, the API in front and who watches through it, what is published."
 )
 
 
@@ -37,95 +35,56 @@ def report(console: Console, runs: Sequence[Played], listed: Collection[str], wo
         world: what happened outside.
         seconds: how long the runs took together.
     """
-    console.print()
-    wide = console.width >= WIDE
-    console.print(_table(runs, wide=wide))
     console.print("\n[bold]What was made to fail, and how it recovered[/]\n")
     claims = general(runs, listed, world)
     for trouble in filter(None, Trouble):
-        for each in runs:
-            if each.case.trouble is trouble:
-                claims |= _tell(console, each, world)
-    console.print(f"\n[bold]What a million such runs cost[/] (list prices, {prices.AS_OF})\n")
-    console.print(_costs(runs, wide=wide))
-    console.print(f"\n[dim]{SMALL_PRINT}[/]")
+        claims |= _tell(console, trouble, [each for each in runs if each.case.trouble is trouble], world)
+    console.print("\n[bold]What became of each run, and what a million such cost[/]\n")
+    console.print(_table(runs, wide=console.width >= WIDE))
+    console.print(f"\n[dim]{SMALL_PRINT}[/]\n")
     _total(console, runs)
     return _sum_up(console, runs, claims, seconds)
 
 
+def _tell(console: Console, trouble: Trouble, runs: Sequence[Played], world: World) -> dict[str, bool]:
+    """Tell how a run of these went, and each that went otherwise than it should; gives the claims that make it true."""
+    found = [(each, verdict(each, world)) for each in runs]
+    good = [(each.case.name, said.told) for each, said in found if all(said.claims.values())]
+    bad = [(each.case.name, said.told) for each, said in found if not all(said.claims.values())]
+    more = f", and {len(good) - 1} more" if len(good) > 1 else ""
+    for name, told in good[:1]:
+        console.print(Text.assemble(("✓", "green"), " ", (trouble, "bold"), f" ({name}{more}): ", told))
+    for name, told in bad:
+        console.print(Text.assemble(("✗", "red"), " ", (trouble, "bold"), f" ({name}): ", told))
+    return {f"{trouble}: {each.run}: {claim}": holds for each, said in found for claim, holds in said.claims.items()}
+
+
 def _table(runs: Sequence[Played], *, wide: bool) -> Table:
-    table = Table(title="All runs", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("run", header_style="dim", overflow="ellipsis")  # a narrow terminal takes from ids only
-    for title in ("input", "status"):
-        table.add_column(title, header_style="dim", no_wrap=True)
-    units = ("writes", "reads", "messages", "$/million")
-    for title in ("stages", "attempts", "seconds", *(units if wide else ())):
-        table.add_column(title, header_style="dim", justify="right", no_wrap=True)
-    for each in runs:
-        done = [
-            stage
-            for stage in each.view["stages"]
-            if stage["status"] in ("completed", "skipped") and ":" not in stage["stage"]
-        ]
-        cells = (
-            f"{len(done)}/{each.stages}",
-            str(each.attempts),
-            f"{seconds_of(each.view):.1f}",
-            f"{each.usage.write_units:g}",
-            f"{each.usage.read_units:g}",
-            str(each.usage.messages),
-            f"{prices.bill(each.usage, each.steps).ours * prices.MILLION:.2f}",
-        )
-        shown = cells if wide else cells[: -len(units)]
-        table.add_row(each.run, each.case.name, status_of(each.view), *shown)
-    return table
-
-
-def _tell(console: Console, played: Played, world: World) -> dict[str, bool]:
-    """Tell how a run went; gives the claims that make it true."""
-    trouble, found = played.case.trouble, verdict(played, world)
-    sure = ("✓", "green") if all(found.claims.values()) else ("✗", "red")
-    told = Text.assemble(sure, " ", (trouble, "bold"), f" {played.run} ({played.case.name}): ", found.told)
-    console.print(told)
-    return {f"{trouble}: {played.run}: {claim}": holds for claim, holds in found.claims.items()}
-
-
-class _Kind(Struct, frozen=True, order=True):
-    """Runs that took as many steps of the same workflow, for the same reason."""
-
-    workflow: str
-    steps: int
-    what: str
-
-
-def _kind(played: Played) -> _Kind:
-    trouble = played.case.trouble
-    what = "undisturbed" if trouble in (Trouble.NONE, Trouble.SKIPPED) else trouble.lower()
-    return _Kind(played.case.workflow, played.steps, what)
-
-
-def _costs(runs: Sequence[Played], *, wide: bool) -> Table:
-    """The same steps at list prices."""
+    """Every run, and the same steps at list prices."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("runs", header_style="dim", no_wrap=True)
-    for title in ("steps", "writes", *(("reads", "messages") if wide else ()), "Onewrite"):
+    table.add_column("input", header_style="dim", overflow="ellipsis", no_wrap=True)
+    table.add_column("status", header_style="dim", no_wrap=True)
+    for title in (*(("seconds", "writes", "reads", "messages") if wide else ()), "steps", "Onewrite"):
         table.add_column(title, header_style="dim", justify="right", no_wrap=True)
     for title in ("durable functions", "Step Functions"):
         table.add_column(title, header_style="dim", justify="right", min_width=9)
-    for kind in sorted({_kind(each) for each in runs}):
-        same = [each.usage for each in runs if _kind(each) == kind]
-        usage = _mean(same)
-        bill = prices.bill(usage, kind.steps)
-        table.add_row(
-            f"{len(same)} {kind.workflow}, {kind.what}",
-            str(kind.steps),
-            f"{usage.write_units:.1f}",
-            *((f"{usage.read_units:.1f}", f"{usage.messages:.1f}") if wide else ()),
-            Text(_dollars(bill.ours), "bold green"),
-            _dollars(bill.durable_functions),
-            _dollars(bill.step_functions),
-        )
+    for each in runs:
+        table.add_row(each.case.name, status_of(each.view), *_figures([each], "g", wide=wide))
+    table.add_row(f"all {len(runs)}, on average", "", *_figures(runs, ".1f", wide=wide), style="bold")
     return table
+
+
+def _figures(runs: Sequence[Played], form: str, *, wide: bool) -> Iterator[str | Text]:
+    """The cells about what these runs took, on average; ``form`` is that of plain numbers."""
+    steps = sum(each.steps for each in runs) / len(runs)
+    usage = _mean([each.usage for each in runs])
+    bill = prices.bill(usage, steps)
+    if wide:
+        yield f"{sum(seconds_of(each.view) for each in runs) / len(runs):.1f}"
+        yield from (f"{used:{form}}" for used in (usage.write_units, usage.read_units, usage.messages))
+    yield f"{steps:{form}}"
+    yield Text(_dollars(bill.ours), "green")
+    yield from map(_dollars, (bill.durable_functions, bill.step_functions))
 
 
 def _dollars(each: float) -> str:
@@ -139,33 +98,31 @@ def _mean(usages: Sequence[Usage]) -> Usage:
 
 
 def _total(console: Console, runs: Sequence[Played]) -> None:
-    bills = [prices.bill(each.usage, each.steps) for each in runs]
-    console.print(
-        f"\nThese {len(runs)} runs together: [bold green]${sum(each.ours for each in bills):.6f}[/]; "
-        f"${sum(each.durable_functions for each in bills):.6f} as durable functions, "
-        f"${sum(each.step_functions for each in bills):.6f} in Step Functions."
-    )
-    onboardings = [each for each in runs if each.case.workflow == "onboarding"]
-    calm = [each for each in onboardings if _kind(each).what == "undisturbed"]
-    units = {steps: [each.usage.write_units for each in calm if each.steps == steps] for steps in (12, 13)}
+    calm = [each for each in runs if each.case.trouble in (Trouble.NONE, Trouble.SKIPPED)]
+    onboardings = [each for each in calm if each.case.workflow == "onboarding"]
+    units = {steps: [each.usage.write_units for each in onboardings if each.steps == steps] for steps in (12, 13)}
     if all(units.values()):
         more = min(units[13]) - min(units[12])
         console.print(
-            f"One step more in a chain: [bold]{more:g} write unit{'' if more == 1 else 's'}[/] "
-            "(an onboarding of 13 steps beside one of 12)."
+            f"A step more in a chain costs [bold]{counted(more, 'write unit')}[/] (onboardings of 13 and of 12 steps)."
         )
+    bills = [prices.bill(each.usage, each.steps) for each in runs]
+    console.print(
+        f"Together [bold green]${sum(each.ours for each in bills):.6f}[/]; "
+        f"${sum(each.durable_functions for each in bills):.6f} as durable functions, "
+        f"${sum(each.step_functions for each in bills):.6f} in Step Functions."
+    )
 
 
 def _sum_up(console: Console, runs: Sequence[Played], claims: dict[str, bool], seconds: float) -> bool:
     broken = [claim for claim, holds in claims.items() if not holds]
-    console.print()
     for claim in broken:
         console.print(f"✗ does not hold: {claim}", style="red", markup=False)
     if broken:
         console.print(f"{len(broken)} of {len(claims)} claims do not hold.", style="bold red")
         return False
     console.print(
-        f"[bold green]✓[/] {len(runs)} runs in {seconds:.0f} s. All {len(claims)} claims were checked against the "
-        "logs of the runs and the world outside, and hold."
+        f"[bold green]✓[/] {len(runs)} runs in {seconds:.0f} s. All {len(claims)} claims hold: runs' logs and the "
+        "world outside say so."
     )
     return True
