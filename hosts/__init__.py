@@ -1,1 +1,1 @@
-"""Places where the handlers run: so far this machine (`hosts.local`)."""
+"""Places where the handlers run without AWS: this machine (`local`), and what stands for AWS in tests (`engines`)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hosts.local.client import DEFAULT_URL
@@ -33,6 +35,12 @@ def chosen_settings(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in names}
 
 
+def interpreter(executable: str, folder: Path) -> str:
+    """The Python that runs this as somebody in the folder would call it: `.venv/bin/python`."""
+    path = Path(executable)
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
 def serve(console: Console, options: Options) -> None:
     """Stay up until Ctrl-C.
 
@@ -52,6 +60,7 @@ def _welcome(console: Console, host: LocalHost, environment: Mapping[str, str]) 
     for route, meaning in ROUTES:
         console.print(f"  {route:<40} [dim]{meaning}[/]", soft_wrap=True)
     inputs = "workflows/examples/inputs"
+    python = interpreter(sys.executable, Path.cwd())
     there = "" if url == DEFAULT_URL else f" --url {url}"
     console.print(
         "\n[dim]Try:[/]\n\n"
@@ -59,8 +68,8 @@ def _welcome(console: Console, host: LocalHost, environment: Mapping[str, str]) 
         f"    -H 'Content-Type: application/json' \\\n"
         f'    -d "{{\\"input\\": $(cat {inputs}/order/laptop.json)}}"\n'
         f"  curl -s '{url}/runs/RUN?wait=20'\n"
-        f"  python -m hosts.local run order {inputs}/order/card-declined-twice.json{there}\n"
-        f"  python -m hosts.local list{there}\n\n"
+        f"  {python} -m hosts.local run order {inputs}/order/card-declined-twice.json{there}\n"
+        f"  {python} -m hosts.local list{there}\n\n"
         "[dim]Settings are environment variables, as in template.yaml: "
         f"TICK_SECONDS={environment.get('TICK_SECONDS', '60')} "
         f"WORKFLOWS={environment.get('WORKFLOWS', VARIABLES['WORKFLOWS'])} …\n"

@@ -35,7 +35,7 @@ def lines(gallery: list[Trap]) -> Iterator[str]:
             )
             yield f"      -> {entry.test}"
     systems = {entry.system for entry in gallery}
-    yield f"\n{len(gallery)} entries from {len(systems)} systems; the number is that of an issue there, where there is one"
+    yield f"\n{len(gallery)} entries from {len(systems)} systems; a number is that of an issue there"
 
 
 def main() -> None:

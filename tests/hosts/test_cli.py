@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hosts.local import cli
 from hosts.local.gateway import Gateway
-from hosts.local.serve import chosen_settings
+from hosts.local.serve import chosen_settings, interpreter
 from kernel.errors import OnewriteError
 from tests.hosts.conftest import Fake
 
@@ -159,6 +159,15 @@ def test_main_prints_such_an_error_in_a_line(
 
     assert ended.value.code == 1
     assert capsys.readouterr().err == "there is no such run\n"
+
+
+@pytest.mark.parametrize(
+    ("executable", "called"),
+    [("/here/.venv/bin/python", ".venv/bin/python"), ("/usr/bin/python3", "/usr/bin/python3")],
+    ids=["of-this-folder", "of-somewhere-else"],
+)
+def test_what_serve_says_to_try_can_be_pasted(executable: str, called: str) -> None:
+    assert interpreter(executable, Path("/here")) == called
 
 
 def test_settings_are_the_environment_variables_of_the_template() -> None:
