@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from kernel.testing.simulator.history import Verdict, play
+if TYPE_CHECKING:  # what is played is given, so that who only imports this needs no greenlet
+    from kernel.testing.simulator.history import Verdict
 
 ATTEMPTS = 250
 """Histories that are played to shrink one."""
@@ -19,7 +20,7 @@ class Play(Protocol):
         ...
 
 
-def shrink(verdict: Verdict, play: Play = play, *, attempts: int = ATTEMPTS) -> Verdict:
+def shrink(verdict: Verdict, play: Play, *, attempts: int = ATTEMPTS) -> Verdict:
     """Leave out faults as long as the same invariant breaks (delta debugging), and keep a trace of what is left."""
     seed, invariant = verdict.seed, verdict.invariant
     kept = smallest(verdict.happened, lambda keep: play(seed, keep=keep).invariant == invariant, attempts)
