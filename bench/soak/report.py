@@ -14,6 +14,7 @@ from bench.soak.driver import PATIENCE
 from bench.soak.plan import COUNTED, Result
 from bench.soak.recovery import Times
 from bench.soak.soak import Soak
+from hosts.local.show import counted
 
 LINE_EVERY = 5.0
 """Seconds between two lines where there is no terminal to draw on."""
@@ -114,7 +115,7 @@ def _of(count: int, least: int) -> str:
 def _times(times: Times, meaning: str) -> tuple[str, str]:
     return (
         f"{times.median:.1f} s",
-        f"median; 95% {times.p95:.1f} s, maximum {times.maximum:.1f} s; {times.count} times: {meaning}",
+        f"median; 95% {times.p95:.1f} s, maximum {times.maximum:.1f} s; {counted(times.count, 'time')}: {meaning}",
     )
 
 
