@@ -134,7 +134,7 @@ class _History:
         self._turns = 0
         self._mistakes = Chance(seed, "mistakes")
         self._next_tick = EPOCH + self._deployment.limits.tick
-        self._tick_always = chance.happens(0.1)
+        self._tick_always = chance.happens(0.25)
 
     # --- the course of things --------------------------------------------------------------------------------------
 
