@@ -118,7 +118,7 @@ def account_of(env: Environment, ref: RunRef, asked: Asked, effects: Sequence[Ef
 
 
 def _read(env: Environment, account: Account) -> None:
-    session = load(env.store, account.ref, 0)
+    session = load(env.store, account.ref, lambda: 0)
     if session is None:
         return
     account.head, account.state = session.head, session.state

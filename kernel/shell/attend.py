@@ -69,7 +69,7 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
         send(env, [(poke, poke.at)])
         return Attended(Outcome.EARLY)
     patience = min(until, env.clock.monotonic() + PATIENCE, until if share is None else share)
-    session = insist(env, lambda: load(env.store, poke.ref, env.clock.now()), patience)
+    session = insist(env, lambda: load(env.store, poke.ref, env.clock.now), patience)
     if session is None:
         log.info("poke for a run that is gone", extra={"run": poke.run})
         return Attended(Outcome.GONE)

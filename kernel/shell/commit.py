@@ -85,7 +85,7 @@ def commit(
         env.clock.sleep(pause * env.random.roll())
         pause = min(pause * 2, LONGEST_PAUSE)
         # Last of all, so that what is decided next is decided on what is there now.
-        insist(env, lambda: catch_up(env.store, session), end)
+        insist(env, lambda: catch_up(env, session), end)
         command = renew(command)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from kernel.core.codec import decode_events, decode_snapshot, initial_state
 from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
 from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspended, Value
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
-from kernel.errors import CorruptLog, LogError
+from kernel.errors import CorruptLog, LogError, NotFound
 from kernel.ports import (
     LOG,
     SNAPSHOT,
@@ -33,6 +34,14 @@ PAGE = 20
 """Items of the first read. A snapshot is at most 16 commits old in most runs, so one read is enough."""
 MORE = 200
 """Items of each further read."""
+
+
+def ttl_of(expires: int) -> int:
+    """When the store may delete what belongs to a run that ``expires`` then: an hour later, in seconds.
+
+    So that whoever looked at the run just before, or by a clock that is late, finds all of it.
+    """
+    return -(-expires // 1000) + 3_600
 
 
 class Session:
@@ -82,7 +91,7 @@ class Session:
     @property
     def ttl(self) -> int:
         """When the store may delete what belongs to the run, in seconds; its head lives a week longer."""
-        return self.head.expires // 1000
+        return ttl_of(self.head.expires)
 
     def offer(self, stage: str, text: bytes) -> None:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""
@@ -146,13 +155,15 @@ class Session:
         kind: type[StageCompleted | StageSuspended],
         until: float | None,
     ) -> bytes:
-        if stage == RUN_INPUT:
-            return fetch(env, self.ref, self.input, until)
-        for event in self.events(env, seq, until):
-            if isinstance(event, kind) and event.stage == stage:
-                return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state, until)
-        message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
-        raise CorruptLog(message)
+        with unless_gone(env, self):
+            if stage == RUN_INPUT:
+                return fetch(env, self.ref, self.input, until)
+            for event in self.events(env, seq, until):
+                if isinstance(event, kind) and event.stage == stage:
+                    value = event.output if isinstance(event, StageCompleted) else event.state
+                    return fetch(env, self.ref, value, until)
+            message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
+            raise CorruptLog(message)
 
     @property
     def input(self) -> Value:
@@ -195,21 +206,32 @@ def creation(ref: RunRef, head: Head) -> tuple[Identity, tuple[AnyEvent, ...]]:
     return identity, decode_events(head.v, head.events, f"run {ref.run}, commit 0,")
 
 
-def load(store: Store, ref: RunRef, now: int) -> Session | None:
-    """Load a run as it is; None if there is no such run, or its retention is over at ``now``, in milliseconds.
+def load(store: Store, ref: RunRef, now: Callable[[], int]) -> Session | None:
+    """Load a run as it is; None if there is no such run, or its retention is over by ``now``, in milliseconds.
 
-    Once its retention is over, the store may have deleted any part of it, so none of it is read.
+    Once its retention is over, the store may have deleted any part of it, so none of it counts.
 
     Raises:
         LogError: its log cannot be read.
     """
     items = store.range(ref, LOG, SNAPSHOT, limit=PAGE, descending=True)
     head = next((item for item in items if isinstance(item, Head)), None)
-    if head is not None and now >= head.expires:
-        return None
-    snapshot, commits = _newest(ref, items)
     if head is None:
+        _newest(ref, items)  # tells if it is there, but cannot be read
         return None
+    if now() >= head.expires:
+        return None
+    try:
+        return _read(store, ref, head, items)
+    except LogError:
+        if now() >= head.expires:  # it was not when the reading began
+            return None
+        raise
+
+
+def _read(store: Store, ref: RunRef, head: Head, items: Sequence[Found]) -> Session:
+    """The run of which these are the newest items."""
+    snapshot, commits = _newest(ref, items)
     identity, created = creation(ref, head)
     state = _from_snapshot(ref, snapshot, created) or initial_state(identity, created)
     base = state.seq
@@ -269,10 +291,27 @@ def _append(session: Session, commit: Commit) -> None:
     fold(session.state, commit.seq, commit.at, events)
 
 
-def catch_up(store: Store, session: Session) -> None:
+def catch_up(env: Environment, session: Session) -> None:
     """Fold the commits that others have made since."""
-    for commit in commits_after(store, session.ref, session.state.seq):
-        _append(session, commit)
+    with unless_gone(env, session):
+        for commit in commits_after(env.store, session.ref, session.state.seq):
+            _append(session, commit)
+
+
+@contextmanager
+def unless_gone(env: Environment, session: Session) -> Iterator[None]:
+    """What cannot be read of a run whose retention has ended meanwhile is gone, not damaged.
+
+    Raises:
+        NotFound: it is.
+    """
+    try:
+        yield
+    except LogError as error:
+        if env.clock.now() < session.head.expires:
+            raise
+        message = f"run {session.ref.run} is gone: its retention is over"
+        raise NotFound(message) from error
 
 
 def sign_of_life(env: Environment, session: Session, stage: str) -> Live | None:

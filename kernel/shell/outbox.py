@@ -207,7 +207,7 @@ def replay_dead_letters(env: Environment, ref: RunRef) -> Flush | None:
     Raises:
         InfrastructureError: the sink or the store cannot be reached; what was accepted before that is removed.
     """
-    if load(env.store, ref, env.clock.now()) is None:
+    if load(env.store, ref, env.clock.now) is None:
         return None
     published = left = 0
     for letter in dead_letters(env, ref):

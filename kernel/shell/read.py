@@ -20,7 +20,7 @@ from kernel.ports import Head, Listed, RunRef
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
-from kernel.shell.load import Session, commits_after, creation, events_of, load, sign_of_life
+from kernel.shell.load import Session, commits_after, creation, events_of, load, sign_of_life, unless_gone
 
 
 def find(env: Environment, ref: RunRef) -> Session:
@@ -29,7 +29,7 @@ def find(env: Environment, ref: RunRef) -> Session:
     Raises:
         NotFound: there is no such run, its retention is over, or it is another tenant's.
     """
-    session = insist(env, lambda: load(env.store, ref, env.clock.now())) if is_run_id(ref.run) else None
+    session = insist(env, lambda: load(env.store, ref, env.clock.now)) if is_run_id(ref.run) else None
     if session is None:
         message = f"there is no run {ref.run[:40]!r}, or its retention is over"
         raise NotFound(message)
@@ -167,9 +167,10 @@ def steps(env: Environment, session: Session) -> Iterator[tuple[tuple[AnyEvent, 
     """Every commit's events with the state that they lead to: the fold, step by step."""
     state = _initial(session)
     yield session.recent[0], state.fork()
-    for commit in commits_after(env.store, session.ref, 0):
-        events = events_of(session.ref, commit)
-        yield events, fold(state, commit.seq, commit.at, events).fork()
+    with unless_gone(env, session):
+        for commit in commits_after(env.store, session.ref, 0):
+            events = events_of(session.ref, commit)
+            yield events, fold(state, commit.seq, commit.at, events).fork()
 
 
 class LogEntry(Struct, frozen=True):
@@ -193,9 +194,10 @@ def log_page(env: Environment, ref: RunRef, *, after: int = -1, limit: int = 100
         entries.append(LogEntry(0, session.head.created, session.head.by, session.recent[0]))
     wanted = limit - len(entries)
     commits = commits_after(env.store, ref, max(after, 0), page=max(1, wanted))
-    entries.extend(
-        LogEntry(commit.seq, commit.at, commit.by, events_of(ref, commit)) for commit in islice(commits, wanted)
-    )
+    with unless_gone(env, session):
+        entries.extend(
+            LogEntry(commit.seq, commit.at, commit.by, events_of(ref, commit)) for commit in islice(commits, wanted)
+        )
     return entries
 
 

@@ -18,7 +18,7 @@ from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import send
-from kernel.shell.load import creation
+from kernel.shell.load import creation, ttl_of
 from kernel.shell.values import check_size, fetch, keep
 
 SHORT_NAMES = 40
@@ -92,7 +92,7 @@ def start(
     now = env.clock.now()
     deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
     expires = deadline + env.limits.retention
-    ttl = expires // 1000
+    ttl = ttl_of(expires)
     # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
     names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
     room = env.limits.inline - names - len(accepted)

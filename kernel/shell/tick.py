@@ -119,9 +119,13 @@ def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -
     if not heads.claim_look(env, entry.ref, entry.due, env.clock.now()):
         counts.skipped += 1
         return
-    session = insist(env, lambda: load(env.store, entry.ref, env.clock.now() - env.limits.max_skew), until)
+
+    def late() -> int:
+        return env.clock.now() - env.limits.max_skew  # by the slowest clock that is allowed
+
+    session = insist(env, lambda: load(env.store, entry.ref, late), until)
     if session is None:
-        heads.forget(env, entry.ref, env.clock.now() - env.limits.max_skew)
+        heads.forget(env, entry.ref, late())
         counts.skipped += 1
         return
     counts.looked += 1

@@ -308,7 +308,7 @@ class Play:
 
     def _stuck(self, ref: RunRef) -> str:
         """A run that is not over, and what it waits for; also when its retention is over long since."""
-        session = load(self._plain.store, ref, 0)
+        session = load(self._plain.store, ref, lambda: 0)
         assert session is not None  # noqa: S101 - its head was read before
         lines = [f"run {ref.run} is {read.view(session.state, session.head).status}"]
         for id_, stage in session.state.stages.items():

@@ -254,7 +254,7 @@ class _Queue(Sqs):
     def send(self, pokes: Any) -> None:
         with watching():
             for poke, _ in pokes:
-                session = load(self.store, poke.ref, 0)
+                session = load(self.store, poke.ref, lambda: 0)
                 assert session is not None, f"commit-before-poke: there is no run {poke.run}"
                 known = not poke.stage or poke.stage in session.state.stages
                 assert known, f"commit-before-poke: there is no {poke.stage} to look at"

@@ -122,9 +122,10 @@ def test_an_event_that_cannot_be_published_is_waited_for_a_while_and_then_passed
     assert head_of(play, bad).due is not None
     play.play([bad], days=1)
     order = [id_ for id_ in submitted if id_.startswith(bad.run)]
-    refused = {f"{bad.run}#2#0", f"{bad.run}#3#0"}
-    assert order == [id_ for id_ in ids(play, bad) for _ in range(3 if id_ in refused else 1)]
-    assert {f"{bad.run}#{letter.seq}#{letter.index}" for letter in letters_of(play, bad)} == refused
+    # Three looks of ticks each, and for the first of them the worker's own try, which does not count.
+    refused = {f"{bad.run}#2#0": 1 + 3, f"{bad.run}#3#0": 3}
+    assert order == [id_ for id_ in ids(play, bad) for _ in range(refused.get(id_, 1))]
+    assert {f"{bad.run}#{letter.seq}#{letter.index}" for letter in letters_of(play, bad)} == refused.keys()
 
 
 @trap(LUNO, "The outbox is a LIFO: the oldest starve.")

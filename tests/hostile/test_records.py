@@ -157,7 +157,7 @@ def test_a_log_of_any_events_is_folded_or_said_to_contradict_itself(events: list
     store.put(ref, head(ref))
     store.put(ref, replace(commit(1), events=codec.encode_events(events)))
 
-    found = either(CorruptLog, load, store, ref, 0)
+    found = either(CorruptLog, load, store, ref, lambda: 0)
 
     assert isinstance(found, Session) or "commit 1 contradicts what comes before it" in str(found)
 
@@ -177,10 +177,10 @@ def test_a_damaged_snapshot_is_ignored_since_the_log_tells_all(body: bytes, seq:
     store, ref = memory.MemoryStore(), fresh_ref()
     store.put(ref, head(ref))
     store.put(ref, commit(1))
-    expected = load(store, ref, 0)
+    expected = load(store, ref, lambda: 0)
     store.put(ref, Snapshot(seq, FOLD_VERSION, body, 0))
 
-    found = load(store, ref, 0)
+    found = load(store, ref, lambda: 0)
 
     assert expected is not None
     assert found is not None

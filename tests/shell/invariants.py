@@ -99,7 +99,7 @@ def check_over(env: Environment, ref: RunRef, submitted: Sequence[Published]) ->
 
 def loaded(env: Environment, ref: RunRef) -> Session:
     """The run as it is stored."""
-    session = load(env.store, ref, 0)
+    session = load(env.store, ref, lambda: 0)
     assert session is not None, "accepted-is-kept: the run is gone"
     return session
 

@@ -188,7 +188,7 @@ def pending(times: int) -> Act:
 
 def session_of(play: Play, ref: RunRef) -> Session:
     """The run, loaded past the meter and the faults."""
-    session = load(play.store, ref, play.clock.now())
+    session = load(play.store, ref, play.clock.now)
     assert session is not None
     return session
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from kernel.core.events import RunFailed
 from kernel.errors import NotFound
 from kernel.shell import read
 from kernel.shell.attend import Outcome
+from kernel.testing.faults import Call
 from kernel.testing.play import Play
 from onewrite import PermanentError
 from tests.shell.script import (
@@ -24,6 +26,7 @@ from tests.shell.script import (
     head_of,
     items_of,
     line,
+    once_before,
     pending,
     throws,
     work,
@@ -117,7 +120,7 @@ def test_what_is_stored_of_a_run_outlives_its_deadline_by_the_retention_and_its_
     for _ in range(play.env.limits.publish_attempts):
         play.clock.move(play.env.limits.look_grace)
         play.tick()
-    rest, week = ends // SECOND, 7 * DAY // SECOND
+    rest, week = -(-ends // SECOND) + 3_600, 7 * DAY // SECOND
     lives = {(item.key.partition("#")[0], item.ttl) for item in items_of(play, ref)}
     assert lives == {("~head", rest + week), *((kind, rest) for kind in ("data", "dead", "live", "log", "~snap"))}
 
@@ -141,6 +144,40 @@ def test_what_is_past_its_retention_is_gone_for_everybody(script: Script) -> Non
             ask()
     assert play.attend(ref).outcome is Outcome.GONE
     assert play.meter.of(ref).writes == used
+
+
+def test_what_vanishes_while_it_is_looked_at_is_gone_and_not_damaged(script: Script) -> None:
+    """A process may stand still for hours within a call, and its run's retention end meanwhile."""
+    play = Play(flow := line(script.stage("a"), script.stage("b"), chain=False))
+    ref = play.start(flow, Note())
+    play.step()
+    first, *_ = commits_of(play, ref)
+
+    def vanish() -> None:
+        play.clock.move(head_of(play, ref).expires - play.clock.now())
+        play.store.delete(ref, first.key)
+
+    play.clock.move(head_of(play, ref).expires - play.clock.now() - 1)
+    once_before(play, lambda call: call.method == "range", vanish)
+    assert play.attend(ref).outcome is Outcome.GONE
+
+
+@pytest.mark.parametrize("ask", [read.log_page, lambda env, ref: read.show(env, ref, seq=0)], ids=["log", "replay"])
+def test_what_vanishes_while_it_is_paged_through_is_gone_and_not_damaged(script: Script, ask: Any) -> None:
+    play = Play(flow := line(script.stage("a"), script.stage("b"), chain=False))
+    ref = play.run(flow, Note()).ref
+    ranges: list[str] = []
+
+    def choose(call: Call) -> None:
+        ranges.append(call.method)
+        if ranges.count("range") == 2:
+            play.clock.move(head_of(play, ref).expires - play.clock.now())
+            play.store.delete(ref, commits_of(play, ref)[0].key)
+            play.faults.choose = lambda _call: None
+
+    play.faults.choose = choose
+    with pytest.raises(NotFound, match="its retention is over"):
+        ask(play.env, ref)
 
 
 @pytest.mark.parametrize("kept", [1, 2, 3, 4])

@@ -191,7 +191,7 @@ def test_two_flushers_move_the_cursor_once_and_never_back(script: Script) -> Non
     ref = play.start(flow, Note())
 
     def another() -> None:
-        session = load(play.store, ref, play.clock.now())
+        session = load(play.store, ref, play.clock.now)
         assert session is not None
         flush(play.env, session)
 

@@ -23,14 +23,14 @@ def judge(world: World, env: Environment, seen: Seen) -> None:
     if head != seen.head:
         fail("accepted-is-kept", "the head is not what was written")
     expired = world.now >= seen.head.expires
-    if expired and load(env.store, seen.ref, world.now) is not None:
+    if expired and load(env.store, seen.ref, lambda: world.now) is not None:
         fail("gone-is-gone", "its retention is over, and it is there")
     final = (seen.head.status, seen.head.published) == (seen.state.status.value, seen.state.seq)
     if seen.crumbling or (expired and seen.head.due is None and not final):
         return  # its retention was over before it was, or before the sink took what it had to tell
     if not seen.witness.books.over:
         fail("quiet-at-last", "its log has no end")
-    session = load(env.store, seen.ref, seen.head.created)
+    session = load(env.store, seen.ref, lambda: seen.head.created)
     if session is None or plain(session.state) != plain(seen.folded(seen.state.seq)):
         fail("replay-equals-live", "what is loaded is not what the log says")
     stored = env.store.range(seen.ref, LOG, log_key(9_999_999_999), limit=1_000_000)
