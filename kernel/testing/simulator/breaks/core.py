@@ -1,0 +1,215 @@
+"""Guards of the core: who may still say something, what may follow on what, and when."""
+
+from __future__ import annotations
+
+from kernel.testing.simulator.breaks.taking import part
+
+DRAFT = "kernel.core.decide:_Draft"
+DECIDE = "kernel.core.decide"
+GRAPH = "kernel.core.graph:Graph"
+PLAN = "kernel.core.plan"
+
+FENCES = (
+    part(
+        "attempt-fence",
+        "What an attempt says counts only while it is the one that its stage is about.",
+        "stale-cannot-commit",
+        (f"{DRAFT}.current", "found.seq != seq or ", ""),
+    ),
+    part(
+        "reaped-fence",
+        "An attempt whose lease was found to be over says nothing more.",
+        "stale-cannot-commit",
+        (f"{DRAFT}.current", "found.status not in status or ", ""),
+    ),
+    part(
+        "ended-fence",
+        "What was going on in a run counts no more once the run is over.",
+        "cancel-wins-whole",
+        (f"{DRAFT}.current", " or stage not in self.state.active", ""),
+    ),
+    part(
+        "check-fence",
+        "Of two checks at once the first to commit counts.",
+        "timers-are-never-early",
+        (f"{DECIDE}:_checked", "if stage.at != command.check_at:", "if False:"),
+    ),
+    part(
+        "begin-fence",
+        "A run begins once: who begins it again comes too late.",
+        ("stale-cannot-commit", "cancel-wins-whole"),
+        (f"{DECIDE}:_begin", "if draft.state.stages or draft.state.status.finished:", "if False:"),
+    ),
+    part(
+        "deadline-fence",
+        "A run is failed by the deadline that was seen to pass, not by one that it got since.",
+        "timers-are-never-early",
+        (f"{DECIDE}:_expire", " or draft.state.deadline != command.deadline", ""),
+    ),
+    part(
+        "expire-fence",
+        "A run that is over is not failed by its deadline.",
+        "cancel-wins-whole",
+        (f"{DECIDE}:_expire", "draft.state.status.finished or ", ""),
+    ),
+    part(
+        "sleep-fence",
+        "A run is put to sleep only if it goes on, and nobody needs to look at it before.",
+        ("no-run-is-forgotten", "cancel-wins-whole"),
+        (
+            f"{DECIDE}:_sleep",
+            "if not isinstance(idle, Idle) or not idle.quiet or idle.until < command.until:",
+            "if False:",
+        ),
+    ),
+    part(
+        "close-fence",
+        "Only a finished run is closed.",
+        "cancel-wins-whole",
+        (f"{DECIDE}:_close", "if not draft.state.status.finished:", "if False:"),
+        # A tick closes what somebody announced to reopen who died, which is rare: here it closes whatever is over.
+        ("kernel.shell.tick:_look", "if finished and session.head.due_seq > session.state.seq:", "if finished:"),
+    ),
+    part(
+        "cancel-fence",
+        "A run that is over is not cancelled.",
+        "cancel-wins-whole",
+        (f"{DECIDE}:_cancel", "state.status.finished or ", ""),
+    ),
+    part(
+        "undo-fence",
+        "A run that is undone is undone to the end, and once: it cannot be cancelled.",
+        ("what-is-to-be-undone-is", "order-holds"),
+        (f"{DECIDE}:_cancel", " or state.status is RunStatus.COMPENSATING:", ":"),
+    ),
+    part(
+        "cut-off",
+        "What was running when its run was cancelled may end, but not count.",
+        ("cancel-wins-whole", "order-holds"),
+        (f"{DRAFT}.cut_off", "return self", "return False and self"),
+    ),
+    part(
+        "reopen-fence",
+        "Only a finished run is reopened.",
+        "cancel-wins-whole",
+        (f"{DECIDE}:_reopen", "if not state.status.finished:", "if False:"),
+    ),
+    part(
+        "attempt-limit",
+        "A stage is started no more often than its policy says.",
+        "attempts-are-bounded",
+        (f"{DRAFT}.fail", " and attempt < spec.retry.attempts", ""),
+    ),
+    part(
+        "at-most-once",
+        "A stage that says so is started once; its policy sees to that, and so does the core by itself.",
+        "attempts-are-bounded",
+        (f"{DRAFT}.fail", " and not spec.at_most_once", ""),
+        ("kernel.define.stage:Stage.spec", "Retry(1) if options.at_most_once else options.retry", "options.retry"),
+    ),
+)
+"""Who may still say something."""
+
+PROGRAM = (
+    part(
+        "join-waits",
+        "A stage waits for everything that it depends on.",
+        "order-holds",
+        (f"{GRAPH}._ready", "if not self._passed(state, needed):", "if False:"),
+    ),
+    part(
+        "failed-stops",
+        "What depends on a failed stage goes on only where the workflow says so.",
+        "order-holds",
+        (f"{GRAPH}._passed", "return self._nodes[id_].spec.on_failure is Strategy.PROCEED", "return True"),
+    ),
+    part(
+        "failed-is-told",
+        "A run of which a stage has failed does not complete.",
+        "order-holds",
+        (f"{GRAPH}.settle", "if not failed:", "if True:"),
+    ),
+    part(
+        "end-is-last",
+        "A run ends only once nothing of it is going on.",
+        "order-holds",
+        (f"{DRAFT}.emit", "not state.active and ", ""),
+    ),
+    part(
+        "undo-on-failure",
+        "Where the workflow says so, what was done is undone when a stage fails.",
+        "what-is-to-be-undone-is",
+        (f"{GRAPH}.settle", "if any(spec.on_failure is Strategy.COMPENSATE for _, spec in failed)", "if False"),
+    ),
+    part(
+        "undo-on-cancel",
+        "Where the workflow says so, what was done is undone when the run is cancelled.",
+        "what-is-to-be-undone-is",
+        (f"{DECIDE}:_cancel", "if state.undo_on_cancel and", "if False and"),
+    ),
+    part(
+        "undo-in-reverse",
+        "What was done last is undone first.",
+        "order-holds",
+        (f"{GRAPH}.undo", ", reverse=True", ""),
+    ),
+    part(
+        "undo-waits",
+        "Nothing is undone while a stage may still run.",
+        "order-holds",
+        ("kernel.core.evolve:_compensation_started", "if state.stages[id_].status in _BEGUN", "if False"),
+    ),
+    part(
+        "undo-drops",
+        "What has not begun when a run is undone never does.",
+        "stale-cannot-commit",
+        ("kernel.core.evolve:_compensation_started", " if state.stages[id_].status in _BEGUN", ""),
+    ),
+    part(
+        "undo-starts-nothing",
+        "While a run is undone, nothing else of it becomes ready.",
+        "cancel-wins-whole",
+        (f"{DRAFT}.emit", " and state.status is RunStatus.RUNNING", ""),
+    ),
+    part(
+        "undone-runs-again",
+        "What was undone has no outcome any more: it runs again when the run is reopened.",
+        "recorded-is-immutable",
+        (f"{DECIDE}:_reopen", "*undone, ", ""),
+    ),
+    part(
+        "undoing-is-forgotten",
+        "A reopened run is undone anew, if it comes to that.",
+        ("order-holds", "recorded-is-immutable"),
+        (f"{DECIDE}:_reopen", " or id_.startswith(COMPENSATE)", ""),
+    ),
+)
+"""What may follow on what."""
+
+TIMES = (
+    part(
+        "commit-time",
+        "Commit times never decrease, whatever clocks say.",
+        "times-never-decrease",
+        (f"{DRAFT}.__init__", "max(now, state.at)", "now"),
+    ),
+    part(
+        "timer-skew",
+        "Timers wait for the slowest clock that is allowed.",
+        "timers-are-never-early",
+        (f"{PLAN}:plan", "sure = now - skew", "sure = now"),
+    ),
+    part(
+        "retry-time",
+        "A retry waits for its time.",
+        "timers-are-never-early",
+        (f"{PLAN}:_step", "case StageStatus.RETRYING if stage.at <= sure:", "case StageStatus.RETRYING:"),
+    ),
+    part(
+        "check-time",
+        "A check waits for its time.",
+        "timers-are-never-early",
+        (f"{PLAN}:_step", "case StageStatus.SUSPENDED if stage.at <= sure:", "case StageStatus.SUSPENDED:"),
+    ),
+)
+"""When."""

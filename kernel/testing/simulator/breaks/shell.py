@@ -1,0 +1,232 @@
+"""Guards of the shell: whose write it was, what comes before what, how long an attempt holds, what is believed."""
+
+from __future__ import annotations
+
+from kernel.testing.simulator.breaks.taking import part
+
+SHELL = "kernel.shell"
+
+TOKENS = (
+    part(
+        "commit-token",
+        "A refused commit was ours only if the record that is there carries our token.",
+        "stale-cannot-run",
+        (f"{SHELL}.commit:_is_ours", "existing.token == token", "True"),
+    ),
+    part(
+        "creation-token",
+        "A refused creation was ours only if the head that is there carries our token.",
+        "accepted-is-kept",
+        (f"{SHELL}.start:_is_ours", "existing.token == token", "True"),
+    ),
+    part(
+        "claim-token",
+        "A refused claim of a due run was ours only if its head carries our token.",
+        "one-look-at-a-time",
+        (f"{SHELL}.heads:_is_ours", "existing.look == look", "True"),
+    ),
+    part(
+        "start-digest",
+        "A key stands for one request: another one with the same key is refused.",
+        "accepted-is-kept",
+        (f"{SHELL}.start:_known", "head.digest != asked.digest", "False"),
+    ),
+    part(
+        "value-key",
+        "A value that is kept aside never takes the place of another one.",
+        "recorded-is-immutable",
+        (f"{SHELL}.values:keep", "{DATA}{seq:010d}#{digest[:16]}", "{DATA}{seq:010d}"),
+    ),
+)
+"""Whose write it was."""
+
+ORDER = (
+    part(
+        "values-first",
+        "What a commit refers to is kept before it.",
+        "no-unexpected-error",
+        (
+            f"{SHELL}.values:keep",
+            "insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)",
+            "vars(env.store).setdefault('late', []).append(lambda: env.store.put(ref, Data(key, text, ttl)))",
+        ),
+        (
+            f"{SHELL}.commit:commit",
+            "session.settle()\n",
+            "session.settle()\n            [late() for late in vars(env.store).pop('late', ())]\n",
+        ),
+    ),
+    part(
+        "wake-first",
+        "Before the first commit on a sleeping or finished run, it is brought near in the due index.",
+        "no-run-is-forgotten",
+        (
+            f"{SHELL}.commit:commit",
+            "if session.state.asleep is not None or session.state.status.finished:",
+            "if False:",
+        ),
+    ),
+    part(
+        "sleep-last",
+        "A run moves away in the due index only after the commit that puts it to sleep.",
+        "no-run-is-forgotten",
+        (f"{SHELL}.leave:rest", "    try:\n", "    heads.sleep(env, session, idle.until)\n    try:\n"),
+    ),
+    part(
+        "forget-what-is-gone",
+        "A run leaves the due index unfinished only if its retention is over.",
+        "no-run-is-forgotten",
+        (f"{SHELL}.heads:forget", " or now < head.expires", ""),
+    ),
+    part(
+        "publish-first",
+        "A run leaves the due index only once everything of it is published.",
+        "published-at-least-once",
+        (f"{SHELL}.leave:leave", "if not flushed.clean:", "if False:"),
+    ),
+    part(
+        "publish-in-order",
+        "An event waits until those before it are published or given up.",
+        "published-in-order",
+        (f"{SHELL}.outbox:flush", "return Flush(published, dead, clean=False)", "continue"),
+    ),
+    part(
+        "bury-first",
+        "An event that is given up is kept as a dead letter before the cursor passes it.",
+        "published-at-least-once",
+        (f"{SHELL}.outbox:flush", "_bury(env, session, letter, (seq, index), problem)", "pass"),
+    ),
+    part(
+        "announced-is-closed",
+        "A tick gives the number to a commit of its own that somebody announced who died, so that the run can be left.",
+        "quiet-at-last",
+        (f"{SHELL}.tick:_look", "if finished and session.head.due_seq > session.state.seq:", "if False:"),
+    ),
+    part(
+        "recovery-poke",
+        "A tick pokes whoever is needed, since the message that said so may be lost.",
+        ("quiet-at-last", "timers-are-hardly-late"),
+        (f"{SHELL}.tick:_tend", "if pokes:", "if False:"),
+    ),
+)
+"""What comes before what."""
+
+LEASES = (
+    part(
+        "sign-of-life",
+        "Before an attempt is reaped, its last sign of life is read.",
+        "timers-are-never-early",
+        (f"{SHELL}.leave:lease_of", "return max(at, live.until) if live else at", "return at"),
+    ),
+    part(
+        "lease-end",
+        "A tick reaps no attempt before the end of its lease.",
+        "timers-are-never-early",
+        (
+            f"{SHELL}.tick:_needs",
+            "case StageStatus.RUNNING if stage.at <= sure and lease_of(env, session, id_) <= sure:",
+            "case StageStatus.RUNNING:",
+        ),
+    ),
+    part(
+        "tick-skew",
+        "A tick, too, waits for the slowest clock that is allowed.",
+        "timers-are-never-early",
+        (f"{SHELL}.tick:_needs", "sure = now - env.limits.max_skew", "sure = now"),
+        (f"{SHELL}.tick:_tend", "now - env.limits.max_skew >= state.deadline", "now >= state.deadline"),
+        (f"{SHELL}.tick:_tend", "now - env.limits.max_skew < state.asleep", "now < state.asleep"),
+    ),
+    part(
+        "lease-before-body",
+        "No body starts after its lease.",
+        "stale-cannot-run",
+        (f"{SHELL}.execute:run_body", "now >= expires or ", ""),
+    ),
+    part(
+        "lease-from-before",
+        "A lease is counted from before its commit, however long that takes.",
+        "stale-cannot-run",
+        (
+            f"{SHELL}.attend:_Worker._commit_and_run",
+            "before = self.env.clock.monotonic()\n        started = self._commit(next_)",
+            "started = self._commit(next_)\n        before = self.env.clock.monotonic()",
+        ),
+    ),
+    part(
+        "fits-the-invocation",
+        "No body starts that cannot end before its invocation does.",
+        "stages-fit-their-invocation",
+        (f"{SHELL}.execute:run_body", " or now + timeout > until", ""),
+    ),
+)
+"""How long an attempt holds."""
+
+READS = (
+    part(
+        "snapshots-are-spare",
+        "A snapshot that cannot be read is ignored.",
+        "no-unexpected-error",
+        (f"{SHELL}.load:_from_snapshot", "except Exception as error:", "except MemoryError as error:"),
+    ),
+    part(
+        "gone-is-gone",
+        "Nothing is read of a run whose retention is over: any part of it may be deleted.",
+        "gone-is-gone",
+        (f"{SHELL}.load:load", "    if now() >= head.expires:\n        return None\n    try:\n", "    try:\n"),
+    ),
+    part(
+        "pinned-version",
+        "A run is never run on another version of its workflow than its own.",
+        "order-holds",
+        (
+            "kernel.define.registry:Registry.find",
+            "return known.definition if known and known.definition.fingerprint == fingerprint else None",
+            "return self.latest(workflow).definition",
+        ),
+    ),
+)
+"""What is believed of what was read."""
+
+EDGES = (
+    part(
+        "condition-may-throw",
+        "What a condition throws fails its stage, not the worker.",
+        "no-unexpected-error",
+        ("kernel.core.graph:Graph._enter", "except BaseException as error:", "except MemoryError as error:"),
+    ),
+    part(
+        "one-bad-run",
+        "A run that cannot be looked at does not end the tick.",
+        "no-unexpected-error",
+        (f"{SHELL}.tick:tick", "except Exception as error:", "except MemoryError as error:"),
+    ),
+    part(
+        "rerun-of-what",
+        "A run goes on only from a stage that its workflow has.",
+        "no-unexpected-error",
+        (
+            "kernel.core.decide:_check_rerun",
+            "if stage not in definition.stages or stage.startswith(COMPENSATE):",
+            "if False:",
+        ),
+    ),
+    part(
+        "listed-by-tenant",
+        "A list of runs is of one tenant.",
+        "tenants-are-apart",
+        (f"{SHELL}.heads:listing", "{tenant}#", ""),
+    ),
+    part(
+        "reason-limit",
+        "A reason that is too long is refused.",
+        "inputs-are-checked",
+        ("kernel.limits:check_reason", "if len(reason) > _MAX_REASON:", "if False:"),
+    ),
+    part(
+        "tenant-name",
+        "A tenant's id that could be taken for a part of another's key is refused.",
+        "tenants-are-apart",
+        ("kernel.limits:check_tenant", "if not _TENANT.match(tenant):", "if False:"),
+    ),
+)
+"""What others do wrong stays with them."""
