@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NoReturn
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ class Books(Struct):
     """What is known of a run.
 
     Attributes:
-        definition: its workflow.
+        builds: its workflow, with the policies of each deployment that has it.
         fail: called with the invariant that does not hold, and what was seen.
         began: true time at which it was created.
         deadline: by when it must end, as recorded.
@@ -52,7 +52,7 @@ class Books(Struct):
         over: it has ended.
     """
 
-    definition: Definition
+    builds: tuple[Definition, ...]
     fail: Fail
     began: int
     deadline: int
@@ -64,27 +64,37 @@ class Books(Struct):
     cancelled: bool = False
     over: bool = False
 
+    @property
+    def definition(self) -> Definition:
+        """Its workflow, but for its policies."""
+        return self.builds[0]
+
     def of(self, id_: str) -> Stage:
         """What is known of a stage."""
         return self.stages.setdefault(id_, Stage())
 
     def spec(self, id_: str) -> StageSpec:
-        """What its workflow says of a stage."""
+        """What its workflow says of a stage, but for what its failure means."""
         return self.definition.stages[id_]
 
     def passed(self, id_: str) -> bool:
-        """Whether what depends on a stage may go on."""
+        """Whether what depends on a stage may go on, by the policies of any deployment."""
+        return any(self._passed(build, id_) for build in self.builds)
+
+    def surely_passed(self, id_: str) -> bool:
+        """Whether what depends on a stage may go on, by the policies of every deployment."""
+        return all(self._passed(build, id_) for build in self.builds)
+
+    def _passed(self, build: Definition, id_: str) -> bool:
         status = self.of(id_).status
         return status in {"completed", "skipped"} or (
-            status == "failed" and self.spec(id_).on_failure is Strategy.PROCEED
+            status == "failed" and build.stages[id_].on_failure is Strategy.PROCEED
         )
 
-    def failed(self) -> Iterator[Strategy]:
-        """What is to happen for each stage that has failed for good, where that is not to go on."""
-        for id_, stage in self.stages.items():
-            strategy = self.spec(id_).on_failure
-            if stage.status == "failed" and strategy is not Strategy.PROCEED:
-                yield strategy
+    def failed(self) -> list[set[Strategy]]:
+        """What is to happen for the stages that have failed for good and do not let the run go on, by each build."""
+        ids = [id_ for id_, stage in self.stages.items() if stage.status == "failed"]
+        return [{build.stages[id_].on_failure for id_ in ids} - {Strategy.PROCEED} for build in self.builds]
 
     def to_undo(self) -> list[str]:
         """What would be undone, if the run were undone now."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kernel.core.definition import Definition
 from kernel.define.registry import Registry
 from kernel.shell.environment import DAY, HOUR, MINUTE, SECOND, Environment, Limits, NoDefinitions
 from kernel.shell.values import fetch
@@ -45,9 +46,7 @@ class Deployment:
         )
         self._world = world
         self._traffic = traffic
-        self._flows(hand, further)
-        definitions = {(flow.id, flow.version): flow.definition for flow in self._both}
-        self.watch = Watch(world, traffic, self.limits, definitions)
+        self.watch = Watch(world, traffic, self.limits, self._flows(hand, further))
         self.store = WatchedStore(world, self.watch)
         self._sink = WatchedSink(world, self.watch)
         self._blobs = MemoryBlobs()
@@ -55,27 +54,44 @@ class Deployment:
         self.plain = self.environment(still, NoDefinitions(), bare=True)
         self.watch.fetch = lambda ref, value: fetch(self.plain, ref, value)
 
-    def _flows(self, hand: Stagehand, further: Sequence[Flow]) -> None:
-        """Two workflows; one of them changes on the way, and the old version goes or stays."""
+    def _flows(self, hand: Stagehand, further: Sequence[Flow]) -> Mapping[tuple[str, int], tuple[Definition, ...]]:
+        """Two workflows; one changes on the way, and the old version goes or stays. Policies may change, too."""
         chance, seed = self._chance, self._world.seed
-        one, two = (make_flow(hand, seed, id_) for id_ in MADE_UP)
-        newer = make_flow(hand, seed, one.id, 2)
+        silent = self._traffic.silent
         others = {(flow.id, flow.version): flow for flow in further}.values()
-        self._old = Registry(one, two, *others)
-        self._new = Registry(newer, two, *others, *((one,) if chance.happens(0.5) else ()))
-        self._both = Registry(one, newer, two, *others)
-        changes = (DAY * 9,) if self._traffic.silent else (DAY * 9, 30 * SECOND, 5 * MINUTE, HOUR)
+        keeps = chance.happens(0.5)
+        changes = (DAY * 9,) if silent else (DAY * 9, 30 * SECOND, 5 * MINUTE, HOUR)
         self._deployed_at = EPOCH + chance.pick(changes)
+        policies = Chance(seed, "policies")
+        self._rebuilt_at = EPOCH + policies.pick((30 * SECOND, 5 * MINUTE, HOUR))
+        self._builds: list[tuple[Registry, Registry, Registry]] = []
+        builds: dict[tuple[str, int], tuple[Definition, ...]] = {}
+        for build in range(2 if not silent and policies.happens(0.3) else 1):
+            one, two = (make_flow(hand, seed, id_, build=build) for id_ in MADE_UP)
+            newer = make_flow(hand, seed, one.id, 2, build)
+            both = Registry(one, newer, two, *others)
+            new = Registry(newer, two, *others, *((one,) if keeps else ()))
+            self._builds.append((Registry(one, two, *others), new, both))
+            for flow in both:
+                key = (flow.id, flow.version)
+                builds[key] = (*builds.get(key, ()), flow.definition)
+        return builds
 
     def registry(self, actor: Actor) -> Registry:
-        """The workflows that a process has: those of the day, or now and then those of the other version."""
+        """The workflows that a process has: those of the day, or now and then those of the other version or build."""
         world = self._world
+        build = 0
+        if len(self._builds) > 1:
+            build = world.now >= self._rebuilt_at
+            if not world.weather.calm and actor.chance.happens(0.5):
+                build = not build
+        old, new, both = self._builds[build]
         if world.weather.calm:
-            return self._both
+            return both
         newer = world.now >= self._deployed_at
         if self._deployed_at < EPOCH + DAY and world.weather.strikes("deploy", actor.chance, actor.name):
             newer = not newer
-        return self._new if newer else self._old
+        return new if newer else old
 
     def environment(self, actor: Actor, definitions: Registry | NoDefinitions, *, bare: bool = False) -> Environment:
         """The ports of a process; ``bare`` ones, at which nothing goes wrong."""

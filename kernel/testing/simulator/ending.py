@@ -22,7 +22,7 @@ def undoing(books: Books, event: CompensationStarted) -> None:
     if event.cancelled is not None:
         if not books.definition.undo_on_cancel:
             books.fail("what-is-to-be-undone-is", "a cancelled run is undone, though its workflow does not say so")
-    elif Strategy.COMPENSATE not in books.failed():
+    elif not any(Strategy.COMPENSATE in strategies for strategies in books.failed()):
         books.fail("what-is-to-be-undone-is", "a run is undone, though no stage has failed that says so")
     books.undo = event.stages
     books.cancelled = event.cancelled is not None
@@ -57,11 +57,11 @@ def ends(books: Books, event: RunCompleted | RunFailed | RunCancelled, when: int
 
 def _nothing_to_undo(books: Books, event: RunFailed | RunCancelled) -> None:
     """A run ends at once: it was cancelled, or a stage has failed, and nothing says that it is to be undone."""
-    failed = list(books.failed())
+    failed = books.failed()
     if isinstance(event, RunCancelled):
         promised = books.definition.undo_on_cancel
-    elif failed:
-        promised = Strategy.COMPENSATE in failed
+    elif any(failed):
+        promised = all(Strategy.COMPENSATE in strategies for strategies in failed)
     else:
         books.fail("order-holds", "the run fails, though no stage has")
     if promised and books.to_undo():
@@ -86,10 +86,11 @@ def _resets(books: Books, event: RunReopened) -> None:
     stages = {id_: stage for id_, stage in books.stages.items() if stage.status and not id_.startswith(COMPENSATE)}
     undone = {id_.removeprefix(COMPENSATE) for id_ in books.stages if id_.startswith(COMPENSATE)}
     needed = books.closure({id_ for id_ in stages if id_ in undone or not books.passed(id_)})
+    wanted = books.closure({id_ for id_ in stages if id_ in undone or not books.surely_passed(id_)})
     reset = {id_ for id_ in event.reset if not id_.startswith(COMPENSATE)}
     if missing := (needed & stages.keys()) - reset:
         books.fail("recorded-is-immutable", f"{sorted(missing)} have no outcome that stands, and are not run again")
-    extra = reset - needed
+    extra = reset - wanted
     named = not event.reason  # who retries gives a reason here, who reruns from a stage gives none
     if extra and not (named and any(extra <= books.closure({id_}) for id_ in extra)):
         books.fail("recorded-is-immutable", f"{sorted(extra)} have an outcome that stands, and are run again")

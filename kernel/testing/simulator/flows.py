@@ -19,16 +19,20 @@ MANY = 300
 Flow = Workflow[Any, *tuple[Any, ...]]
 
 
-def make_flow(hand: Stagehand, seed: int, id_: str, version: int = 1) -> Flow:
-    """A workflow of one to ten stages, or now and then of thirty."""
-    return _Maker(hand, seed, id_, version).flow()
+def make_flow(hand: Stagehand, seed: int, id_: str, version: int = 1, build: int = 0) -> Flow:
+    """A workflow of one to ten stages, or now and then of thirty.
+
+    Another ``build`` of the same version has the same fingerprint, but other policies for failure.
+    """
+    return _Maker(hand, seed, id_, version, build).flow()
 
 
 class _Maker:
     """Makes one workflow."""
 
-    def __init__(self, hand: Stagehand, seed: int, id_: str, version: int) -> None:
+    def __init__(self, hand: Stagehand, seed: int, id_: str, version: int, build: int) -> None:
         self._seed = mix(seed, crc32(id_.encode()), version)
+        self._policies = Chance(self._seed, f"build-{build}") if build else None
         self._chance = Chance(self._seed, "flow")
         self._id = id_
         self._version = version
@@ -55,7 +59,7 @@ class _Maker:
             input=Ticket,
             version=self._version,
             chain=chance.happens(0.7),
-            on_failure=chance.pick((None, None, "stop", "proceed")),
+            on_failure=self._on_failure(),
             on_cancel=chance.pick(("stop", "compensate")),
             deadline=chance.pick((None, None, *(timedelta(minutes=minutes) for minutes in (3, 3, 20, 300)))),
             presets={"big": self._presets} if self._presets else None,
@@ -81,6 +85,11 @@ class _Maker:
         chosen = {self._chance.below(number) for _ in range(wanted)}
         return sorted(chosen)
 
+    def _on_failure(self) -> Any:  # noqa: ANN401 - one of a few texts, or nothing
+        strategies = (None, None, "stop", "proceed")
+        chosen = self._chance.pick(strategies)
+        return self._policies.pick(strategies) if self._policies else chosen
+
     def _condition(self) -> Callable[[object], bool]:
         answer = self._chance.pick((True, True, False, None))
 
@@ -103,7 +112,7 @@ class _Maker:
         has_options = pending is None and inputs == 1 and chance.happens(0.1)
         options: dict[str, Any] = {
             "timeout": timedelta(seconds=timeout),
-            "on_failure": chance.pick((None, None, "stop", "proceed")),
+            "on_failure": self._on_failure(),
             "at_most_once": once,
         }
         if not once:

@@ -13,11 +13,13 @@ from kernel.ports import Commit, Data, Dead, Head, Live, Snapshot, Unreadable
 from kernel.testing.faults import Crash
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.describe import call_line
-from kernel.testing.simulator.world import Actor, World
+from kernel.testing.simulator.world import EPOCH, Actor, World
 
 FREEZES = (10_000, 66_500, 66_500, 130_000, 130_000, 400_000, 1_300_000, 9_000_000)
 """Milliseconds that a process may stand still: within a lease, past it, past a nap, past a sleep."""
 SLOW = (400, 2_500, 12_000, 40_000)
+HANGS = 6_000
+"""Milliseconds after which a client gives up on a service that does not answer."""
 WILD = 300_000
 """How far a wild clock may be off, in milliseconds."""
 
@@ -60,6 +62,10 @@ class Port:
             self._say(method, arguments, answer, "")
             return answer
         self._wait(where, 3.0 if method in _WRITES else 0.7)
+        if weather.out(self._name, world.now - EPOCH):
+            self._say(method, arguments, "not made", "outage")
+            world.pause(actor, HANGS)
+            raise Unavailable(where)
         fault = next((kind for kind in _FATES if weather.strikes(kind, chance, where)), "")
         if fault == "crash-before":
             self._say(method, arguments, "not made", fault)

@@ -43,7 +43,7 @@ class Watch:
     """
 
     def __init__(
-        self, world: World, traffic: Traffic, limits: Limits, definitions: Mapping[tuple[str, int], Definition]
+        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Definition, ...]]
     ) -> None:
         """See nothing yet."""
         self.runs: dict[RunRef, Seen] = {}
@@ -53,7 +53,7 @@ class Watch:
         self._world = world
         self._traffic = traffic
         self._limits = limits
-        self._definitions = definitions
+        self._builds = builds
         self._timers = not world.weather.wild  # clocks are good enough to hold times against them
         self._due = DueIndex(world, limits)
         self._lateness = Lateness(world, limits) if traffic.silent else None
@@ -122,9 +122,9 @@ class Watch:
         if existing is not None:
             self._world.fail("accepted-is-kept", "a run was created over another one")
         identity, created = creation(ref, head)
-        definition = self._definitions[head.workflow, head.version]
+        builds = self._builds[head.workflow, head.version]
         fail = self._world.fail
-        books = Books(definition, fail, self._world.now, head.deadline, stages={}, lives={}, done=[])
+        books = Books(builds, fail, self._world.now, head.deadline, stages={}, lives={}, done=[])
         recorded: dict[tuple[str, int], tuple[Value, bytes]] = {}
         self.runs[ref] = seen = Seen(
             ref=ref,
@@ -134,7 +134,7 @@ class Watch:
                 books,
                 lambda stage, seq: recorded[stage, seq][1],
                 timers=self._timers,
-                errors=self._errors(definition),
+                errors=self._errors(builds[0]),
             ),
             commits=[],
             outbox=Outbox(self._limits.publish, fail),

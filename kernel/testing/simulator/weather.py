@@ -8,7 +8,7 @@ from collections.abc import Callable, Container
 
 from kernel.testing.simulator.chance import Chance
 
-KINDS = (
+RATED = (
     "crash-before",  # the process dies, the call was not made
     "crash-after",  # the call took effect, the process dies
     "lost-reply",  # the call took effect, the caller hears that the service is unavailable
@@ -30,6 +30,11 @@ KINDS = (
     "extra",  # two ticks come at once
     "deploy",  # an invocation runs the other version of the code
     "body-crash",  # user code takes the process with it
+)
+"""What goes wrong at single calls, each with a rate of its own."""
+KINDS = (
+    *RATED,
+    "outage",  # a service cannot be reached for minutes or hours
 )
 """Every kind of fault."""
 
@@ -62,7 +67,7 @@ class Weather:
     def __init__(self, seed: int, keep: Container[str] | None = None) -> None:
         """The weather of a seed; of its faults only those in ``keep``, if given."""
         chance = Chance(seed, "weather")
-        self.rates = {kind: chance.pick(RATES) for kind in KINDS}
+        self.rates = {kind: chance.pick(RATES) for kind in RATED}
         scale = chance.pick((0.3, 1.0, 1.0, 1.0))
         for kind in ("crash-before", "crash-after", "body-crash", "frozen", "clock"):
             self.rates[kind] *= scale * 0.5
@@ -71,6 +76,7 @@ class Weather:
         self.rates["failing"] *= 0.2
         self.rates["garbled"] *= 0.4
         self.wild = chance.happens(0.1)
+        self._outage = _outage(Chance(seed, "outage"))
         self.calm = False
         self.happened: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -78,6 +84,20 @@ class Weather:
         self._times: list[int] = []
         self._keep = keep
         self._chance = chance
+
+    def out(self, service: str, passed: int) -> bool:
+        """Whether a service cannot be reached, so many milliseconds after the history began."""
+        if self.calm or self._outage is None:
+            return False
+        which, begins, ends = self._outage
+        name = f"outage of the {which}"
+        kept = self._keep is None or name in self._keep
+        if which != service or not kept or not begins <= passed < ends:
+            return False
+        if name not in self.happened:
+            self.happened.append(name)
+            self.counts["outage"] += 1
+        return True
 
     def clear(self, *, crashes: bool) -> None:
         """Nothing goes wrong in this history, or nothing but that processes die and replies are lost."""
@@ -101,3 +121,12 @@ class Weather:
         self._times.append(self.now())
         self.counts[kind] += 1
         return True
+
+
+def _outage(chance: Chance) -> tuple[str, int, int] | None:
+    """Which service cannot be reached, from when on and until when, if one cannot."""
+    if not chance.happens(0.1):
+        return None
+    service = chance.pick(("sink", "sink", "queue", "blobs"))
+    begins = chance.pick((0, 30_000, 600_000))
+    return service, begins, begins + chance.pick((60_000, 600_000, 7_200_000))

@@ -124,6 +124,16 @@ PROGRAM = (
         (f"{GRAPH}._passed", "return self._nodes[id_].spec.on_failure is Strategy.PROCEED", "return True"),
     ),
     part(
+        "left-out-begins",
+        "What was left out, because a failure meant something else then, begins before the run completes.",
+        "order-holds",
+        (
+            f"{GRAPH}.settle",
+            "return self._ready(state, (id_ for id_ in self._nodes if id_ not in state.stages), values) or ",
+            "return ",
+        ),
+    ),
+    part(
         "failed-is-told",
         "A run of which a stage has failed does not complete.",
         "order-holds",

@@ -32,6 +32,12 @@ TOKENS = (
         (f"{SHELL}.start:_known", "head.digest != asked.digest", "False"),
     ),
     part(
+        "expired-key",
+        "A key whose run's retention is over is refused, not compared with what may be gone.",
+        "no-unexpected-error",
+        (f"{SHELL}.start:_known", "if env.clock.now() >= head.expires:", "if False:"),
+    ),
+    part(
         "value-key",
         "A value that is kept aside never takes the place of another one.",
         "recorded-is-immutable",
@@ -91,6 +97,12 @@ ORDER = (
         (f"{SHELL}.outbox:flush", "return Flush(published, dead, clean=False)", "continue"),
     ),
     part(
+        "settled-is-settled",
+        "What the cursor has passed within a commit is not published again.",
+        "cursor-never-goes-back",
+        (f"{SHELL}.outbox:flush", "(seq == head.published + 1 and index < settled)", "False"),
+    ),
+    part(
         "bury-first",
         "An event that is given up is kept as a dead letter before the cursor passes it.",
         "published-at-least-once",
@@ -101,6 +113,12 @@ ORDER = (
         "A tick gives the number to a commit of its own that somebody announced who died, so that the run can be left.",
         "quiet-at-last",
         (f"{SHELL}.tick:_look", "if finished and session.head.due_seq > session.state.seq:", "if False:"),
+    ),
+    part(
+        "deadline-by-tick",
+        "A tick fails a run past its deadline by itself: there may be no worker that has its code.",
+        "timers-are-hardly-late",
+        (f"{SHELL}.tick:_tend", "if now - env.limits.max_skew >= state.deadline:", "if False:"),
     ),
     part(
         "recovery-poke",
@@ -117,6 +135,16 @@ LEASES = (
         "Before an attempt is reaped, its last sign of life is read.",
         "timers-are-never-early",
         (f"{SHELL}.leave:lease_of", "return max(at, live.until) if live else at", "return at"),
+    ),
+    part(
+        "lease-time",
+        "A worker leaves an attempt alone until its lease is over, and does not ask again and again.",
+        "quiet-at-last",
+        (
+            "kernel.core.plan:_step",
+            "case StageStatus.RUNNING if leases.get(id_, stage.at) <= sure:",
+            "case StageStatus.RUNNING:",
+        ),
     ),
     part(
         "lease-end",
@@ -175,6 +203,12 @@ READS = (
         (f"{SHELL}.load:load", "    if now() >= head.expires:\n        return None\n    try:\n", "    try:\n"),
     ),
     part(
+        "pinned-code",
+        "A run is never run on code of another fingerprint than its own.",
+        "mistakes-are-refused",
+        ("kernel.define.registry:Registry.find", "known and known.definition.fingerprint == fingerprint", "known"),
+    ),
+    part(
         "pinned-version",
         "A run is never run on another version of its workflow than its own.",
         "order-holds",
@@ -221,6 +255,12 @@ EDGES = (
         "A reason that is too long is refused.",
         "inputs-are-checked",
         ("kernel.limits:check_reason", "if len(reason) > _MAX_REASON:", "if False:"),
+    ),
+    part(
+        "run-id",
+        "What cannot be a run's id is not looked for.",
+        "mistakes-are-refused",
+        ("kernel.limits:is_run_id", "return ", "return True or "),
     ),
     part(
         "tenant-name",
