@@ -191,6 +191,13 @@ LEASES = (
 
 READS = (
     part(
+        "gaps-are-seen",
+        "A log that was read with a gap in it is not folded, lest what a stage has done be forgotten.",
+        "recorded-is-immutable",
+        (f"{SHELL}.load:_append", "if commit.seq != session.state.seq + 1:", "if False:"),
+        (f"{SHELL}.load:commits_after", "if item.seq != seq + 1:", "if False:"),
+    ),
+    part(
         "snapshots-are-spare",
         "A snapshot that cannot be read is ignored.",
         "no-unexpected-error",
