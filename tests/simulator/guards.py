@@ -46,6 +46,7 @@ SEEDS = {
     "end-is-last": 0,
     "undo-on-failure": 7,
     "undo-on-cancel": 64,
+    "undo-has-its-code": 722,
     "undo-in-reverse": 7,
     "undo-waits": 324,
     "undo-drops": 293,

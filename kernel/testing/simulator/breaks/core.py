@@ -158,6 +158,13 @@ PROGRAM = (
         (f"{DECIDE}:_cancel", "if state.undo_on_cancel and", "if False and"),
     ),
     part(
+        "undo-has-its-code",
+        "A run that is to be undone when it is cancelled is cancelled only where its workflow is known.",
+        "what-is-to-be-undone-is",
+        (f"{DECIDE}:_cancel", "if definition is None:", "if False:"),
+        (f"{DECIDE}:_cancel", "= definition.program.undo(state)", "= definition and definition.program.undo(state)"),
+    ),
+    part(
         "undo-in-reverse",
         "What was done last is undone first.",
         "order-holds",
