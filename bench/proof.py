@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def main() -> int:
         tests_passed = _tests(folder, given.workers)
         told, engines, missing = _told(Path(folder))
     console.rule("each guard taken away")
-    guards = [_guard(console, name) for name in BREAKS]
+    with ThreadPoolExecutor(given.workers) as pool:  # each is a process of its own
+        guards = list(pool.map(partial(_guard, console), BREAKS))
     console.rule(f"{given.histories} simulated histories")
     simulated = _bench("simulate", "--histories", str(given.histories))
     caught = sum(bool(guard.get("caught")) for guard in guards)

@@ -48,6 +48,8 @@ class Ticket(BaseModel):
     """What every run is started with."""
 
     text: str = ""
+    tags: frozenset[int] = frozenset()
+    notes: dict[str, int] = {}
 
 
 class Options(BaseModel):

@@ -44,8 +44,9 @@ class _Maker:
     def flow(self) -> Flow:
         chance = self._chance
         long = chance.happens(0.06)
-        count = chance.between(20, 32) if long else chance.between(1, 9)
-        shape = [self._sources(number, long=long) for number in range(count)]
+        wide = not long and chance.happens(0.02)  # many stages after one, none of which begins
+        count = chance.between(20, 32) if long or wide else chance.between(1, 9)
+        shape = [[0] if wide and number else self._sources(number, long=long) for number in range(count)]
         stages: list[Any] = []
         plain = []
         for number, sources in enumerate(shape):
@@ -66,8 +67,8 @@ class _Maker:
         )
         for made, sources in plain:
             after = tuple(stages[source] for source in sources)
-            if len(after) == 1 and chance.happens(0.2):
-                flow = flow.output(*after).then_if(self._condition(), made)
+            if len(after) == 1 and (wide or chance.happens(0.2)):
+                flow = flow.output(*after).then_if(_condition(None) if wide else self._condition(), made)
             elif not after:
                 flow = flow.then(made)
             else:
@@ -91,15 +92,7 @@ class _Maker:
         return self._policies.pick(strategies) if self._policies else chosen
 
     def _condition(self) -> Callable[[object], bool]:
-        answer = self._chance.pick((True, True, False, None))
-
-        def condition(_given: object) -> bool:
-            if answer is None:
-                message = "cannot tell"
-                raise KeyError(message)
-            return answer
-
-        return condition
+        return _condition(self._chance.pick((True, True, False, None)))
 
     def _made(self, number: int, inputs: int) -> tuple[Any, bool]:
         """A stage, and whether it has a configuration."""
@@ -135,3 +128,15 @@ class _Maker:
             return make_stage(**options)(suspending(body)).named(id_), False
         function = configured(body) if has_options else taking(body)[inputs]
         return make_stage(**options)(function).named(id_), has_options
+
+
+def _condition(answer: bool | None) -> Callable[[object], bool]:  # noqa: FBT001 - it is the answer
+    """A condition that gives this answer, or throws."""
+
+    def condition(_given: object) -> bool:
+        if answer is None:
+            message = "cannot tell"
+            raise KeyError(message)
+        return answer
+
+    return condition
