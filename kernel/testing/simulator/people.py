@@ -209,6 +209,6 @@ class People:
 
 ASKS = (
     *("cancel", "cancel", "cancel", "retry", "rerun", "rerun", "revive", "revive", "revive"),
-    *("pester", "replay dead letters", "look", "forge"),
+    *("pester", "replay dead letters", "replay dead letters", "look", "forge"),
 )
 """What may be asked, the more often named the more often asked."""

@@ -106,9 +106,7 @@ class Weather:
             self.rates |= {kind: self._chance.pick(rates) for kind, rates in CRASHES.items()}
         self.wild = False
         if self._outage and self._outage[0] != "sink":
-            self._outage = (
-                None  # what comes late for want of messages is looked at where only those of workers are lost
-            )
+            self._outage = None  # messages of ticks must arrive where it is looked at how late things are
 
     def since(self, time: int) -> int:
         """How much went wrong from a time on."""
