@@ -49,7 +49,7 @@ def forgets_what_it_claimed(patch: pytest.MonkeyPatch) -> None:
 
 
 def finalises_unpublished(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(leave, "flush", lambda _env, _session: Flush(0, 0, clean=True))
+    patch.setattr(leave, "flush", lambda _env, _session, **_named: Flush(0, 0, clean=True))
 
 
 def pokes_before_it_commits(patch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from kernel.ports import Poke, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
 from kernel.shell.cancel import cancel
-from kernel.shell.environment import Environment
+from kernel.shell.environment import Environment, NoDefinitions
 from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
 from kernel.shell.rerun import rerun, retry
@@ -114,7 +114,9 @@ class People:
 
         self._world.spawn("client", work)
 
-    def _cancel(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+    def _cancel(self, env: Environment, ref: RunRef, stage: str, _registry: Registry) -> None:
+        if stage in {"s0", "s1"}:  # from a deployment that has none of the workflows
+            env = replace(env, definitions=NoDefinitions())
         before = len(self._watch.runs[ref].commits)
         cancel(env, ref, by="api", reason="no more wanted")
         said = [event for commit in self._watch.runs[ref].commits[before:] for event in events_of(ref, commit)]
