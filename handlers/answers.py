@@ -120,6 +120,14 @@ class WorkflowList(Struct, frozen=True):
     workflows: list[WorkflowInfo]
 
 
+class Diagram(Struct, frozen=True):
+    """A picture of a workflow, or of a run of it with its progress, as a Mermaid flowchart."""
+
+    workflow: str
+    version: int
+    mermaid: str
+
+
 class Health(Struct, frozen=True):
     """The table answers."""
 

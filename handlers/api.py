@@ -194,12 +194,31 @@ class Api:
         """Publish a run's dead letters once more."""
         return _answer(self._operations.replay_dead_letters(self._caller, run=run))
 
+    @route("GET", "/runs/<run>/diagram", {200: answers.Diagram}, 404, 409, 422)
+    def draw_run(
+        self,
+        run: Run,
+        seq: Annotated[int | None, params.Query(ge=0, le=LAST, description="As of this commit.")] = None,
+        at: Annotated[Moment | None, params.Query(description="As of this time.")] = None,
+    ) -> Answer:
+        """Draw a run: its workflow, and how far it has come."""
+        return _answer(self._operations.run_diagram(self._caller, run=run, seq=seq, at=at))
+
     # --- the deployment ---------------------------------------------------------------------------------
 
     @route("GET", "/workflows", {200: answers.WorkflowList})
     def list_workflows(self) -> Answer:
         """List the workflows of this deployment."""
         return _answer(self._operations.workflows(self._caller))
+
+    @route("GET", "/workflows/<workflow>/diagram", {200: answers.Diagram}, 404, 422)
+    def draw_workflow(
+        self,
+        workflow: Annotated[str, params.Path(description="Id of the workflow.")],
+        version: Annotated[int | None, params.Query(ge=1, le=LAST, description="The latest, if not given.")] = None,
+    ) -> Answer:
+        """Draw a workflow."""
+        return _answer(self._operations.diagram(self._caller, workflow=workflow, version=version))
 
     @route("GET", "/health", {200: answers.Health}, public=True)
     def check_health(self) -> Answer:

@@ -47,11 +47,23 @@ class OfRun(Body):
     run: Name
 
 
-class Show(OfRun):
-    """Show a run."""
+class OfWorkflow(Body):
+    """An operation on a workflow."""
+
+    workflow: Name
+    version: Annotated[int, Field(ge=1, le=LAST), WHOLE] | None = None
+
+
+class AsOf(OfRun):
+    """An operation on a run as it was."""
 
     seq: Annotated[int, Field(ge=0, le=LAST), WHOLE] | None = None
     at: Moment | None = None
+
+
+class Show(AsOf):
+    """Show a run."""
+
     wait: Annotated[float, Field(ge=0)] = 0
 
 
@@ -92,6 +104,8 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "rerun": (Rerun, Operations.rerun),
     "dead_letters": (OfRun, Operations.dead_letters),
     "replay_dead_letters": (OfRun, Operations.replay_dead_letters),
+    "diagram": (OfWorkflow, Operations.diagram),
+    "run_diagram": (AsOf, Operations.run_diagram),
     "workflows": (Body, Operations.workflows),
     "health": (Body, Operations.health),
 }

@@ -16,6 +16,7 @@ from msgspec.structs import asdict, replace
 from handlers.answers import (
     DeadLetter,
     DeadLetterList,
+    Diagram,
     Health,
     ListedRun,
     LogPage,
@@ -31,7 +32,7 @@ from handlers.answers import (
 )
 from handlers.requests import cursor_after, json_text, read_cursor
 from kernel.core.events import COMPENSATE
-from kernel.errors import NotFound
+from kernel.errors import Conflict, NotFound
 from kernel.ports import HEAD, Dead, RunRef, Unreadable
 from kernel.shell import heads, outbox
 from kernel.shell import read as kernel_read
@@ -227,6 +228,21 @@ class Operations:
             by_id.setdefault(each.id, []).append(_version(each))
         infos = [WorkflowInfo(id_, versions[-1].version, versions) for id_, versions in by_id.items()]
         return WorkflowList(infos)
+
+    def diagram(self, _caller: Caller, *, workflow: str, version: int | None = None) -> Diagram:
+        """A workflow, drawn."""
+        chosen = self.registry.latest(workflow) if version is None else self.registry.get(workflow, version)
+        return Diagram(chosen.id, chosen.version, chosen.diagram())
+
+    def run_diagram(self, caller: Caller, *, run: str, seq: int | None = None, at: int | None = None) -> Diagram:
+        """A run's workflow, drawn, with how far the run has come; or had, as of a commit or a time."""
+        shown = kernel_read.show(self.env, RunRef(caller.tenant, run), seq=seq, at=at)
+        pinned = self.registry.pinned(shown.workflow, shown.version, shown.fingerprint)
+        if pinned is None:
+            raise Conflict(
+                f"run {run} needs {shown.workflow} version {shown.version}, which this deployment does not have"
+            )
+        return Diagram(pinned.id, pinned.version, pinned.diagram(shown))
 
     def health(self, _caller: Caller | None = None) -> Health:
         """Whether the table answers.

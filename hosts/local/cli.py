@@ -22,6 +22,7 @@ from hosts.local import client, show
 from hosts.local.client import FINISHED, Api, Json
 from hosts.local.host import Engine, Options, isolate
 from kernel.errors import OnewriteError
+from kernel.limits import is_run_id
 
 PORT = 8321
 LOOK_EVERY = 0.5
@@ -180,6 +181,19 @@ def rerun(
 ) -> None:
     """Run a finished run again from a stage."""
     _acted(Api(url, tenant).act(run, "rerun", {"stage": stage, "reason": reason}), as_json=as_json)
+
+
+@app.command()
+def diagram(
+    what: Annotated[str, typer.Argument(help="Id of a workflow, or of a run.")],
+    version: Annotated[int | None, typer.Option(help="Of the workflow; the latest if not given.")] = None,
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a workflow, or a run with its progress, as a Mermaid flowchart."""
+    drawn = Api(url, tenant).diagram(what, of_run=is_run_id(what), version=version)
+    _print(drawn, lambda: print(drawn["mermaid"], end=""), as_json=as_json)
 
 
 # --- helpers ------------------------------------------------------------------------------------------------

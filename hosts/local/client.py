@@ -103,6 +103,11 @@ class Api:
         """A page of runs, newest first, as ``runs``; ``cursor`` leads to the next one."""
         return self._call("GET", "/runs" + (f"?{urlencode(query)}" if query else ""))
 
+    def diagram(self, what: str, *, of_run: bool, version: int | None = None) -> Json:
+        """A workflow, or a run with its progress, as a Mermaid flowchart: ``mermaid``."""
+        query = "" if version is None else f"?version={version}"
+        return self._call("GET", f"/{'runs' if of_run else 'workflows'}/{quote(what, safe='')}/diagram{query}")
+
     def act(self, run: str, verb: str, body: Json | None = None) -> Json:
         """Cancel, retry or rerun a run; gives the run as it is then."""
         return self._call("POST", f"/runs/{quote(run, safe='')}/{verb}", body or {})

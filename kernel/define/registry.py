@@ -55,8 +55,13 @@ class Registry:
 
     def find(self, workflow: str, version: int, fingerprint: str) -> Definition | None:
         """What a run is pinned to; None if this deployment does not have exactly that."""
+        pinned = self.pinned(workflow, version, fingerprint)
+        return pinned.definition if pinned else None
+
+    def pinned(self, workflow: str, version: int, fingerprint: str) -> AnyWorkflow | None:
+        """The workflow that a run is pinned to; None if this deployment does not have exactly that."""
         known = self._workflows.get(workflow, {}).get(version)
-        return known.definition if known and known.definition.fingerprint == fingerprint else None
+        return known if known and known.definition.fingerprint == fingerprint else None
 
     def latest(self, id_: str) -> AnyWorkflow:
         """The highest version of a workflow.

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from kernel.define.compile import definition_of
 from kernel.define.config import configure, require_presets, same
+from kernel.define.diagram import flowchart
 from kernel.define.model import codec_of, is_model
 from kernel.define.plan import Placed, Plan, Presets
 from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from kernel.core.definition import Definition
     from kernel.define.context import Context
+    from kernel.shell.read import RunView
 
 Request = tuple[bytes, bytes | None]
 """What a run was asked for with: its accepted input and its configuration, as recorded."""
@@ -342,6 +344,16 @@ class Workflow(Generic[In, *Now]):
     def same(self, one: Request, other: Request) -> bool:
         """Whether two requests ask for the same, though their texts may not be."""
         return codec_of(self._plan.input).same(one[0], other[0]) and same(self._plan, one[1], other[1])
+
+    def diagram(self, run: RunView | None = None) -> str:
+        """The workflow as a Mermaid flowchart, for a page, a pull request or anything else that draws them.
+
+        Args:
+            run: a run of it, whose progress is drawn in; as ``Play.ended(run).view`` has it.
+        """
+        if run is None:
+            return flowchart(self._plan, f"{self.id}, version {self.version}")
+        return flowchart(self._plan, f"{self.id}, run {run.run}: {run.status}", run.stages)
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of a run's input."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +28,7 @@ from onewrite import (
     stage,
 )
 from onewrite.testing import Ended, Play, Usage
-from tests.docs.pages import DOCS, README
+from tests.docs.pages import DOCS, README, fences, files
 from tests.shell.script import letters_of
 
 MINUTE = 60_000
@@ -528,3 +530,12 @@ def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     assert flushed is not None
     assert flushed.clean
     assert [event.type for event in play.sink.events] == ["RunCreated", "RunCompleted"]
+
+
+def test_the_pages_diagram_is_drawn_from_its_definition(tmp_path: Path) -> None:
+    page = DOCS / "workflows.md"
+    (tmp_path / "shop.py").write_text(files(page)["shop.py"])
+
+    drawn = runpy.run_path(str(tmp_path / "shop.py"))["order"].diagram()
+
+    assert drawn in fences(page, "mermaid")

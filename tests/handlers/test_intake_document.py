@@ -45,7 +45,9 @@ def test_it_lists_every_route_once(document: Json) -> None:
         ("POST", "/runs/{run}/rerun"),
         ("GET", "/runs/{run}/dead-letters"),
         ("POST", "/runs/{run}/dead-letters/replay"),
+        ("GET", "/runs/{run}/diagram"),
         ("GET", "/workflows"),
+        ("GET", "/workflows/{workflow}/diagram"),
         ("GET", "/health"),
         ("GET", "/openapi.json"),
     }

@@ -139,6 +139,10 @@ def test_every_operation_can_be_invoked_directly(deployment: Deployment) -> None
     assert invoke(deployment, {"cancel": {"run": run, "reason": "enough"}})["reason"] == "enough"
     assert invoke(deployment, {"dead_letters": run}) == {"dead_letters": [], "unreadable": []}
     assert invoke(deployment, {"replay_dead_letters": run}) == {"published": 0, "clean": True}
+    assert "charge" in invoke(deployment, {"diagram": {"workflow": "order"}})["mermaid"]
+    assert invoke(deployment, {"diagram": {"workflow": "split", "version": 1}})["version"] == 1
+    assert f"run {run}: cancelled" in invoke(deployment, {"run_diagram": run})["mermaid"]
+    assert f"run {run}: running" in invoke(deployment, {"run_diagram": {"run": run, "seq": 0}})["mermaid"]
     assert len(invoke(deployment, {"workflows": {}})["workflows"]) == 2
     assert invoke(deployment, {"health": {}}) == {"status": "ok"}
 

@@ -6,9 +6,11 @@ import threading
 
 import pytest
 
+from handlers.intake import make_handler
 from kernel.testing.faults import Fault
+from onewrite import Registry
 from tests.handlers.aws import Client, Shape
-from tests.handlers.shop import GOOD, Deployment, started
+from tests.handlers.shop import GOOD, Deployment, old_order, started
 
 
 def test_a_run_can_be_seen_as_of_a_number_or_a_time(client: Client, deployment: Deployment) -> None:
@@ -153,6 +155,33 @@ def test_a_page_ends_before_it_is_too_large(
     page = client.get(f"/runs/{run}/log").json
 
     assert (len(page["entries"]), page["after"]) == (1, 0)
+
+
+def test_a_workflow_and_a_run_of_it_are_drawn(client: Client, deployment: Deployment) -> None:
+    run = started(client)
+    deployment.work()
+
+    drawn = client.get("/workflows/split/diagram", ("version", "1")).json
+    of_run = client.get(f"/runs/{run}/diagram").json
+
+    assert (drawn["workflow"], drawn["version"]) == ("split", 1)
+    assert 'title: "split, version 1"' in drawn["mermaid"]
+    assert client.get("/workflows/split/diagram").json["version"] == 2
+    assert f'title: "order, run {run}: completed"' in of_run["mermaid"]
+    assert "classDef completed" not in client.get(f"/runs/{run}/diagram", ("seq", "0")).json["mermaid"]
+    assert client.get("/workflows/nothing/diagram").status == 404
+    assert client.get("/workflows/split/diagram", ("version", "9")).status == 404
+    assert client.get(f"/runs/{'0' * 24}/diagram").status == 404
+
+
+def test_a_run_whose_workflow_is_not_deployed_cannot_be_drawn(deployment: Deployment, shape: Shape) -> None:
+    run = started(Client(deployment.intake, shape))
+    elsewhere = make_handler(deployment.play.env, Registry(old_order), deployment.settings)
+
+    reply = Client(elsewhere, shape).get(f"/runs/{run}/diagram")
+
+    assert reply.status == 409
+    assert "needs order version 1, which this deployment does not have" in reply.problem["detail"]
 
 
 def test_workflows_tell_what_they_take(client: Client) -> None:

@@ -49,6 +49,12 @@ def answer(event: dict[str, Any]) -> Any:
             "runs": [{"run": "r1", "workflow": "order", "version": 1, "status": "failed", "created": 1000}]
         },
         ("POST", "/runs/r1/rerun"): VIEW | {"status": "running"},
+        ("GET", "/workflows/order/diagram"): {
+            "workflow": "order",
+            "version": 2,
+            "mermaid": "flowchart TD\n    a[<b>]\n",
+        },
+        ("GET", f"/runs/{'0' * 24}/diagram"): {"workflow": "order", "version": 1, "mermaid": "of a run\n"},
     }
     if route not in answers:
         return {"statusCode": 404, "body": json.dumps({"title": "Not found", "detail": "there is no such run"})}
@@ -131,6 +137,13 @@ def test_list_passes_on_what_to_look_for(run: Run, function: Fake) -> None:
 def test_rerun_names_the_stage(run: Run, function: Fake) -> None:
     assert run("rerun", "r1", "ship", "--reason", "lost") == (0, "running\n")
     assert json.loads(function.events[0]["body"]) == {"stage": "ship", "reason": "lost"}
+
+
+def test_diagram_prints_mermaid_as_it_is_of_a_workflow_or_a_run(run: Run, function: Fake) -> None:
+    assert run("diagram", "order", "--version", "2") == (0, "flowchart TD\n    a[<b>]\n")
+    assert function.events[0]["queryStringParameters"] == {"version": "2"}
+    assert run("diagram", "0" * 24) == (0, "of a run\n")
+    assert json.loads(run("diagram", "order", "--json")[1])["version"] == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""Diagrams: a workflow, or a run of it with how far it has come, as a Mermaid flowchart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from kernel.core.definition import RUN_INPUT
+from kernel.core.events import COMPENSATE
+from kernel.define.shape import name_of
+
+if TYPE_CHECKING:
+    from kernel.define.plan import Placed, Plan
+
+STYLES: Mapping[str, str] = {
+    "completed": "fill:#dcfce7,stroke:#15803d,color:#14532d",
+    "running": "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a,stroke-width:3px",
+    "retrying": "fill:#fef9c3,stroke:#a16207,color:#713f12",
+    "suspended": "fill:#ede9fe,stroke:#6d28d9,color:#4c1d95",
+    "failed": "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d,stroke-width:3px",
+    "skipped": "fill:#f3f4f6,stroke:#9ca3af,color:#6b7280,stroke-dasharray:4 3",
+    "scheduled": "fill:#f0f9ff,stroke:#0369a1,color:#0c4a6e",
+    "expired": "fill:#ffedd5,stroke:#c2410c,color:#7c2d12",
+}
+"""How a stage looks in each status; one that has not begun is left as the renderer has it."""
+
+
+class Progress(Protocol):
+    """How far a stage of a run has come, as ``StageView`` says it."""
+
+    @property
+    def stage(self) -> str:
+        """Its id."""
+
+    @property
+    def status(self) -> str:
+        """Where it stands."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of the latest attempt; 0 before the first."""
+
+    @property
+    def progress(self) -> float | None:
+        """As last reported."""
+
+
+def flowchart(plan: Plan, title: str, progress: Iterable[Progress] = ()) -> str:
+    """The text of a diagram, for anything that draws Mermaid.
+
+    Args:
+        plan: the workflow.
+        title: stands above it.
+        progress: of a run's stages; those that have not begun are left out of it.
+    """
+    shown = {each.stage: each for each in progress}
+    names = {id_: f"s{number}" for number, id_ in enumerate(plan.placed, start=1)} | {RUN_INPUT: "input"}
+    lines = ["---", f"title: {_quoted(title)}", "---", "flowchart TD"]
+    lines.append(f"    input([{_quoted(name_of(plan.input))}])")
+    for id_, placed in plan.placed.items():
+        lines += (f"    {line}" for line in _stage(placed, names, shown.get(id_), shown.get(COMPENSATE + id_)))
+    result = ", ".join(name_of(plan.gives(source)) for source in plan.current)
+    lines.append(f"    result([{_quoted(result)}])")
+    lines += (f"    {names[source]} --> result" for source in plan.current)
+    used = {each.status for each in shown.values()}
+    lines += (f"    classDef {status} {style}" for status, style in STYLES.items() if status in used)
+    return "\n".join(lines) + "\n"
+
+
+def _stage(placed: Placed, names: Mapping[str, str], shown: Progress | None, undone: Progress | None) -> Iterator[str]:
+    """A stage, what leads to it, and what undoes it."""
+    name, undo = names[placed.stage.id], placed.stage.options.compensate
+    yield _node(name, (placed.stage.id, *_details(placed), *_progress(shown)), shown)
+    arrow = "-->" if placed.condition is None else f"-->|{_quoted(_condition(placed))}|"
+    yield from (f"{names[source]} {arrow} {name}" for source in dict.fromkeys(placed.sources))
+    if undo is not None:
+        yield _node(f"{name}u", (undo.__name__, *_progress(undone)), undone)
+        yield f"{name} -. undone by .-> {name}u"
+
+
+def _node(name: str, label: Iterable[str], shown: Progress | None) -> str:
+    style = f":::{shown.status}" if shown is not None and shown.status in STYLES else ""
+    return f"{name}[{_quoted(*label)}]{style}"
+
+
+def _details(placed: Placed) -> Iterator[str]:
+    """What is not as it is in most stages."""
+    options = placed.stage.options
+    if options.at_most_once:
+        yield "at most once"
+    if options.every is not None and options.limit is not None:
+        yield f"checked every {_duration(options.every)}"
+        yield f"for {_duration(options.limit)} at most"
+
+
+def _progress(shown: Progress | None) -> Iterator[str]:
+    if shown is None:
+        return
+    percent = "" if shown.progress is None else f", {shown.progress:g}%"
+    again = "" if shown.attempt <= 1 else f", attempt {shown.attempt}"
+    yield f"{shown.status}{percent}{again}"
+
+
+def _condition(placed: Placed) -> str:
+    name = getattr(placed.condition, "__name__", "")
+    return f"if {name}" if name.isidentifier() else "on a condition"
+
+
+def _duration(duration: timedelta) -> str:
+    seconds = duration.total_seconds()
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _quoted(*lines: str) -> str:
+    """A text that Mermaid takes for nothing else; of several lines."""
+    return f'"{"<br/>".join(line.translate(_ENTITIES) for line in lines)}"'
+
+
+_ENTITIES = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;"})
