@@ -83,5 +83,7 @@ def read(world: Deployment, client: Client) -> None:
     assert client.get(f"/runs/{run}/steps")["steps"][0]["seq"] == 0
     assert [each["run"] for each in client.get("/runs", status="completed")["runs"]] == [run]
     assert client.get(f"/runs/{run}/dead-letters") == {"dead_letters": [], "unreadable": []}
+    assert "completed" in client.get(f"/runs/{run}/diagram")["mermaid"]
     assert [each["id"] for each in client.get("/workflows")["workflows"]] == ["chain"]
+    assert client.get("/workflows/chain/diagram")["version"] == 1
     assert client.get("/health") == {"status": "ok"}
