@@ -213,16 +213,16 @@ READS = (
         "pinned-code",
         "A run is never run on code of another fingerprint than its own.",
         "mistakes-are-refused",
-        ("kernel.define.registry:Registry.find", "known and known.definition.fingerprint == fingerprint", "known"),
+        ("kernel.define.registry:Registry.pinned", "known and known.definition.fingerprint == fingerprint", "known"),
     ),
     part(
         "pinned-version",
         "A run is never run on another version of its workflow than its own.",
         "order-holds",
         (
-            "kernel.define.registry:Registry.find",
-            "return known.definition if known and known.definition.fingerprint == fingerprint else None",
-            "return self.latest(workflow).definition",
+            "kernel.define.registry:Registry.pinned",
+            "return known if known and known.definition.fingerprint == fingerprint else None",
+            "return self.latest(workflow)",
         ),
     ),
 )
