@@ -98,7 +98,9 @@ def _beyond_schemas(case: Case, where: str, what: str) -> bool:
         # Only a cursor that was given is one.
         where == "cursor"
         # Only the run itself knows how many commits it has.
-        or (where == "seq" and case.path == "/runs/{run}")
+        or (where == "seq" and case.path in ("/runs/{run}", "/runs/{run}/diagram"))
+        # Names are separated by commas, and what stands between two of them may be no name.
+        or (where.startswith("workflow.") and case.path == "/runs" and "at least 1 character" in what)
         # Any workflow's input and configuration: those of each are in its own start.
         or (case.path == START and where.partition(".")[0] in ("input", "config"))
         # No text of an input holds NUL, and it is not nested without end: in all of it, whatever its schema.

@@ -208,6 +208,8 @@ INVOCATIONS: list[Json] = [
     {"dead_letters": RUN},
     {"replay_dead_letters": RUN},
     {"workflows": {}},
+    {"diagram": {"workflow": "order", "version": 1}},
+    {"run_diagram": {"run": RUN, "seq": 0, "at": "2026-01-01T00:00:00Z"}},
     {"health": {}},
 ]
 
