@@ -63,7 +63,7 @@ class Head(Struct, frozen=True, kw_only=True):
         due_seq: the highest commit number that anything said about ``due``.
         published: number of the last commit whose events are published; -1 before commit 0 is.
         published_events: how many events of the commit after that are settled, too.
-        publish_failures: how much publishing what comes next has failed so far (``kernel.shell.outbox.PATIENCE``).
+        publish_failures: how much publishing what comes next has failed so far (``kernel.shell.outbox.GIVEN_UP``).
         look: token of the latest look of a tick, so that the tick knows its own claim again.
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
         digest: of what was asked for, so that a repeated start is told from another one.

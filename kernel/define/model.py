@@ -172,7 +172,7 @@ def exactly(value: Value) -> object:
     """What is equal for values that are the same in every part: unlike in Python, ``True`` is not 1, nor 1.0."""
     match value:
         case BaseModel():
-            return type(value), [(name, exactly(each)) for name, each in value]
+            return type(value), *((name, exactly(each)) for name, each in value)
         case dict():
             return dict, {exactly(key): exactly(each) for key, each in value.items()}
         case set() | frozenset():

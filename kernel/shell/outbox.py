@@ -20,9 +20,9 @@ from kernel.shell.insist import insist
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
-PATIENCE = 720
+GIVEN_UP = 720
 """What it takes for an event to be given up. Each look of a tick at which the sink cannot be reached, or is not there,
-counts 1, so that an outage may last a day; each at which the sink refuses the event counts more, by
+counts 1, so that an outage may last a day at least; each at which the sink refuses the event counts more, by
 ``Limits.publish_attempts``."""
 
 
@@ -83,7 +83,7 @@ def flush(env: Environment, session: Session, *, counting: bool = False) -> Flus
             failures += weight if counting else 0
             if problem is None:
                 published += 1
-            elif failures < PATIENCE:
+            elif failures < GIVEN_UP:
                 if published or dead or failures != head.publish_failures:
                     # Keep where to go on, and how often that has failed.
                     heads.move_cursor(env, session, seq - 1, events=index, failures=failures)
@@ -99,7 +99,7 @@ def flush(env: Environment, session: Session, *, counting: bool = False) -> Flus
 
 def _submit(env: Environment, letter: Published) -> tuple[str | None, int]:
     """Why the sink did not take an event, and how much that counts."""
-    refused = -(-PATIENCE // env.limits.publish_attempts)
+    refused = -(-GIVEN_UP // env.limits.publish_attempts)
     try:
         problem = env.sink.publish((letter,))[0]
     except NotAsked as error:

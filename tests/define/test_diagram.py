@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
+from kernel.define.diagram import flowchart
 from kernel.shell import read
 from kernel.testing.play import Play
 from onewrite import Context, Pending, PermanentError, Retry, Suspend, Workflow, stage
@@ -136,6 +137,11 @@ def test_conditions_and_types_are_drawn_by_names_that_mean_nothing_to_mermaid() 
     assert 's1 -->|"on a condition"| s2' in either.diagram()
     several = Workflow("several", input=Order).then(charge).together(pack, label)
     assert 'result(["int, str"])' in several.diagram()
+
+
+def test_what_mermaid_would_read_as_its_own_is_told_in_its_entities() -> None:
+    title = flowchart(order._plan, 'a "<b>" #c').splitlines()[1]
+    assert title == 'title: "a #quot;#lt;b#gt;#quot; #35;c"'
 
 
 def test_the_same_stage_twice_is_two_nodes() -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
+from msgspec.structs import replace
 
 from infra.dynamodb import guards
 from infra.dynamodb.items import from_attributes, to_attributes
 from infra.dynamodb.store import Consumed, DynamoDbStore
 from kernel.errors import CorruptLog, InfrastructureError, Missing, NewerFormat, Unavailable
-from kernel.ports import HEAD, Due, Guard, HeadUpdate, Item, Refusal, RunRef, log_key
+from kernel.ports import HEAD, Due, Guard, HeadUpdate, Item, Listed, Refusal, RunRef, Unreadable, log_key
 from kernel.testing.conformance.examples import commit, data, dead, head, live, snapshot
 from tests.infra.aws import client_error, fake
 
@@ -236,3 +237,52 @@ def test_unreadable_entries_of_the_due_index_hide_none_that_come_after_them() ->
 
     assert DynamoDbStore(client, "t").due("due#0", 9, 2) == [Due(REF, 5), Due(REF, 5)]
     assert [request["Limit"] for _, request in client.requests] == [2, 2]
+
+
+def test_unreadable_entries_of_the_runs_index_hide_none_that_come_after_them() -> None:
+    good = {
+        "PK": {"S": "acme#r1"},
+        "workflow": {"S": "order"},
+        "version": {"N": "1"},
+        "status": {"S": "open"},
+        "created": {"N": "5"},
+        "listing_order": {"S": "open#5"},
+    }
+    client = fake({"Items": [{"PK": {"S": "nobody's"}}], "LastEvaluatedKey": {"PK": {"S": "a"}}}, {"Items": [good]})
+
+    assert DynamoDbStore(client, "t").runs("acme#order#0", "", "open#9", 1) == [
+        Listed(REF, "order", 1, "open", 5, "open#5")
+    ]
+
+
+BROKEN = {**to_attributes(REF, commit(1)), "at": {"S": "yesterday"}}
+
+
+def test_an_item_that_cannot_be_read_is_told_from_one_that_is_not_there() -> None:
+    good = commit(2)
+    store = DynamoDbStore(fake({"Item": BROKEN}, {"Items": [to_attributes(REF, good), BROKEN]}), "t")
+
+    got, (whole, broken) = store.get(REF, log_key(1)), store.range(REF, "log#", "log#~", limit=2)
+
+    assert whole == good
+    for each in (got, broken):
+        assert isinstance(each, Unreadable)
+        assert each.key == log_key(1)
+        assert "log#0000000001 of run acme#r1 cannot be read: at" in str(each.error)
+
+
+def test_a_refusal_by_what_cannot_be_read_says_so() -> None:
+    error = client_error("ConditionalCheckFailedException", Item=BROKEN)
+
+    refusal = DynamoDbStore(fake(error), "t").put(REF, commit(1), Guard.COMMIT_IS_NEXT)
+
+    assert refusal is not None
+    assert isinstance(refusal.existing, Unreadable)
+
+
+def test_a_head_of_before_there_were_looks_is_read() -> None:
+    before = head(REF)
+    raw = to_attributes(REF, before)
+    del raw["look"]
+
+    assert from_attributes(raw) == replace(before, look="")

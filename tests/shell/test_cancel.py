@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.events import RunCancelled
-from kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
+from kernel.errors import Conflict, CorruptLog, InvalidInput, NotFound, Unavailable
 from kernel.ports import Guard, RunRef
 from kernel.shell.cancel import cancel
 from kernel.testing.faults import Call, Crash, Fault
@@ -188,6 +190,19 @@ def test_a_reason_that_cannot_be_kept_is_refused(script: Script, reason: str) ->
     with pytest.raises(InvalidInput, match="reason"):
         play.cancel(ref, reason)
     assert not commits_of(play, ref)
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), CorruptLog("damaged")], ids=["gone", "damaged"])
+def test_a_cancel_that_is_in_the_log_is_accepted_whatever_is_found_afterwards(script: Script, error: Exception) -> None:
+    play = Play(flow := line(script.stage("a")))
+    ref = play.start(flow, Note())
+
+    def publish(_events: object) -> Any:
+        raise error
+
+    play.env = replace(play.env, sink=SimpleNamespace(publish=publish))
+    play.cancel(ref)
+    assert len(events(play, ref, RunCancelled)) == 1
 
 
 def test_a_run_that_is_not_there_cannot_be_cancelled(script: Script) -> None:

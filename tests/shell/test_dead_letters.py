@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from kernel.errors import Missing, Unavailable
 from kernel.ports import Dead, Published, RunRef, Unreadable
 from kernel.shell.environment import Limits
-from kernel.shell.outbox import PATIENCE, Flush, dead_letters, replay_dead_letters
+from kernel.shell.outbox import GIVEN_UP, Flush, dead_letters, replay_dead_letters
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
 from tests.shell.script import (
@@ -83,7 +83,7 @@ def test_failures_are_counted_durably_and_only_at_looks_of_ticks(script: Script)
     work(play)
     assert head_of(play, ref).publish_failures == 0
     tick_on(play, 2)
-    assert head_of(play, ref).publish_failures == 2 * PATIENCE / 4
+    assert head_of(play, ref).publish_failures == 2 * GIVEN_UP / 4
     tick_on(play, 1)
     assert not letters_of(play, ref)
     tick_on(play, 1)
@@ -121,7 +121,7 @@ def test_an_outage_of_days_gives_an_event_up(script: Script) -> None:
     play.env = replace(play.env, sink=SimpleNamespace(publish=publish))
     ref = play.start(flow, Note())
     work(play)
-    tick_on(play, PATIENCE)
+    tick_on(play, GIVEN_UP)
     assert len(letters_of(play, ref)) == 1
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from kernel.core.events import RunFailed
 from kernel.errors import NotFound
+from kernel.ports import SNAPSHOT
 from kernel.shell import read
 from kernel.shell.attend import Outcome
 from kernel.testing.faults import Call
@@ -160,6 +161,24 @@ def test_what_vanishes_while_it_is_looked_at_is_gone_and_not_damaged(script: Scr
     play.clock.move(head_of(play, ref).expires - play.clock.now() - 1)
     once_before(play, lambda call: call.method == "range", vanish)
     assert play.attend(ref).outcome is Outcome.GONE
+
+
+def test_what_vanishes_between_two_pages_of_a_load_is_gone_and_not_damaged(script: Script) -> None:
+    play = Play(flow := line(*(script.stage(f"s{number}") for number in range(30)), chain=False))
+    ref = play.run(flow, Note()).ref
+    play.store.delete(ref, SNAPSHOT)
+    ranges: list[Call] = []
+
+    def choose(call: Call) -> None:
+        ranges.extend([call] if call.method == "range" else [])
+        if len(ranges) == 2:
+            play.clock.move(head_of(play, ref).expires - play.clock.now())
+            play.store.delete(ref, commits_of(play, ref)[0].key)
+            play.faults.choose = lambda _call: None
+
+    play.faults.choose = choose
+    assert play.attend(ref).outcome is Outcome.GONE
+    assert len(ranges) == 2
 
 
 @pytest.mark.parametrize("ask", [read.log_page, lambda env, ref: read.show(env, ref, seq=0)], ids=["log", "replay"])

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from kernel.errors import Conflict
-from kernel.ports import Guard
+from kernel.errors import Conflict, CorruptLog, Unavailable
+from kernel.ports import HEAD, Guard, Refusal
 from kernel.shell.environment import Limits
 from kernel.shell.start import Started, start
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
 from onewrite import Context, Workflow, stage
-from tests.shell.script import Note, Script, head_of, is_under, line, once, poke
+from tests.shell.script import Note, Script, head_of, is_under, line, once, poke, unreadable
 from tests.shell.test_start import Order, begin, flow, stored
 
 
@@ -55,6 +55,26 @@ def test_a_set_is_the_same_in_any_order(script: Script, size: int) -> None:
 
 TAGS = [0, 8, 16, 3]  # the first three meet in the same place of a small set, so that their order stays as it was
 ORDERS = (TAGS, TAGS[::-1], TAGS[2:] + TAGS[:2])
+
+
+class Tag(BaseModel, frozen=True):
+    number: int
+
+
+class Tagged(BaseModel):
+    tags: frozenset[Tag]
+
+
+@stage
+def take_tagged(ctx: Context, given: Tagged) -> None: ...
+
+
+def test_a_set_of_models_is_the_same_in_any_order() -> None:
+    tagged = Workflow("models", input=Tagged).then(take_tagged)
+    one, other, fewer = b'[{"number":1},{"number":2}]', b'[{"number":2},{"number":1}]', b'[{"number":1}]'
+    recorded = [(b'{"tags":' + tags + b"}", None) for tags in (one, other, fewer)]
+    assert tagged.same(recorded[0], recorded[1])
+    assert not tagged.same(recorded[0], recorded[2])
 
 
 class Anything(BaseModel):
@@ -146,6 +166,25 @@ def test_a_creation_whose_reply_was_lost_is_known_again_and_is_no_replay() -> No
     assert not started.replay
     assert stored(play) == 1
     assert play.queue.waiting == [poke(started.ref)]
+
+
+def test_a_start_whose_key_meets_a_head_that_cannot_be_read_says_so_and_starts_nothing() -> None:
+    play = Play(flow)
+    ref = begin(play, Order(id="o-1"), key="k").ref
+    play.queue.clear()
+    unreadable(play, ref, HEAD)
+    with pytest.raises(CorruptLog, match="item ~head cannot be read"):
+        begin(play, Order(id="o-1"), key="k")
+    assert play.queue.waiting == []
+
+
+def test_a_start_whose_key_met_a_head_that_vanished_meanwhile_is_to_be_repeated() -> None:
+    play = Play(flow)
+    refused, play.store.put = play.store.put, lambda *_arguments: Refusal(None)  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="was there, and is gone"):
+        begin(play, Order(id="o-1"), key="k")
+    play.store.put = refused  # type: ignore[method-assign]
+    assert not begin(play, Order(id="o-1"), key="k").replay
 
 
 def test_a_repeated_start_pokes_for_a_young_run_whose_starter_may_have_died() -> None:

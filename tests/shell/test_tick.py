@@ -234,6 +234,25 @@ def test_a_head_that_was_not_read_is_not_taken_for_one_whose_retention_is_over(s
     assert play.ended(ref).status == "completed"
 
 
+def test_a_shard_that_cannot_be_read_keeps_no_tick_from_the_others(script: Script) -> None:
+    play = Play(flow := line(script.stage("a")))
+    refs = [play.start(flow, Note()) for _ in range(40)]
+    play.queue.clear()
+    due_later(play)
+    read = play.store.due
+
+    def due(shard: str, until: int, limit: int) -> Any:
+        if shard == heads.due_shard(0):
+            raise RuntimeError("whatever")
+        return read(shard, until, limit)
+
+    play.store.due = due  # type: ignore[method-assign]  # what is wrong with it is nothing that a port promises
+    others = [ref for ref in refs if heads.shard_of(ref.run, play.env.limits.shards)]
+    assert 0 < len(others) < 40
+    counts = play.tick()
+    assert (counts.looked, counts.claimed, counts.failed) == (len(others), len(others), 1)
+
+
 def test_two_reapers_reap_once(script: Script) -> None:
     play = Play(flow := line(script.stage("a", dies(1))))
     ref = play.start(flow, Note())

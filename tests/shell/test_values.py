@@ -212,7 +212,8 @@ def test_a_value_that_is_not_what_was_written_is_noticed(
 
 
 def test_a_stage_whose_input_was_read_damaged_once_is_tried_again(script: Script) -> None:
-    play = Play(flow := line(script.stage("a", gives(of(KEPT))), script.stage("b"), chain=False), limits=LIMITS)
+    second = script.stage("b", retry=Retry(3, on=(OSError,)))  # it says nothing of what is ours to retry
+    play = Play(flow := line(script.stage("a", gives(of(KEPT))), second, chain=False), limits=LIMITS)
     ref = play.start(flow, Note())
     play.step()
     value = value_of(play, ref)
@@ -247,20 +248,33 @@ def test_a_body_that_is_done_is_not_thrown_away_as_long_as_there_is_time_to_keep
     assert script.calls == ["a"]
 
 
+def test_a_body_waits_for_its_input_as_long_as_its_lease_allows(script: Script) -> None:
+    """A short outage of reads is no attempt's fault."""
+    play = Play(
+        flow := line(script.stage("a", gives(of(KEPT))), script.stage("b", at_most_once=True), chain=False),
+        limits=LIMITS,
+    )
+    ref = play.start(flow, Note())
+    play.step()
+    blips(play, 30, lambda call: call.method == "get")
+    play.play([ref])
+    assert (play.ended(ref).status, script.calls) == ("completed", ["a", "b"])
+
+
 def test_a_result_waits_for_what_a_condition_behind_it_has_to_read(script: Script) -> None:
-    first, second = script.stage("a", gives(of(KEPT))), script.stage("b", lambda _ctx: begin(), at_most_once=True)
-    both: Any = line(first, chain=False).then(second).output(first, second)
+    def begin(_ctx: Context) -> None:
+        blips(play, 60, lambda call: call.method == "get")
+
+    first, second = script.stage("a", gives(of(KEPT))), script.stage("b", begin, at_most_once=True)
+    both: Any = fork(script.stage("r"), first, second, chain=False)
     flow = both.then_if(lambda _one, _two: True, script.join("c"))
     play = Play(flow, limits=LIMITS)
     ref = play.start(flow, Note())
     play.step()
-
-    def begin() -> None:
-        blips(play, 60, lambda call: call.method == "get")
-
+    play.attend(ref, "a")
     play.play([ref])
     assert play.ended(ref).status == "completed"
-    assert script.calls == ["a", "b", "c"]
+    assert script.calls == ["r", "a", "b", "c"]
 
 
 def test_a_condition_whose_value_cannot_be_read_fails_its_own_stage_and_nobody_elses(script: Script) -> None:
