@@ -1,4 +1,4 @@
-"""The simulator: thousands of random histories with hundreds of faults each, and every invariant looked at all along.
+"""The simulator: thousands of random histories with some seventy faults each, and every invariant looked at.
 
     python -m bench.simulate --histories 20000 --json
     python -m bench.simulate --list-guards
@@ -24,6 +24,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from bench.arguments import positive
 from bench.histories import Stretch, measuring, play, stretch
 from kernel.testing.simulator.breaks import ALIASES, BREAKS, Break, find
 from kernel.testing.simulator.history import Verdict
@@ -35,16 +36,20 @@ MEASURED = 0.3
 """Share of the histories in which the kernel's branches are measured, which takes twice as long."""
 WITHIN = 2_000
 """Histories within which the lack of a guard must show."""
+REPLAY = ".venv/bin/python -m bench.simulate"
+"""What plays one history again, or a guard away."""
 PARTS = ("core", "shell", "define")
 """Parts of the kernel whose branches are counted apart, too: a high share in one must not hide a low one in another."""
 SHOWN = 150
-"""Lines of a shrunk trace that are printed; the end of it matters."""
+"""Lines of a shrunk trace that are printed: its end, and of what is before, the lines of those to whom a fault came."""
+LISTED = 5
+"""Broken histories that are named."""
 
 
 def main() -> int:
     """Play histories; the exit status is 1 if an invariant broke, or if none did without its guard."""
     parser = argparse.ArgumentParser(prog="python -m bench.simulate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--histories", type=int, default=2_000, help="how many (2000)")
+    parser.add_argument("--histories", type=positive(int), default=2_000, help="how many (2000)")
     parser.add_argument("--first", type=int, default=0, help="the seed to begin with (0)")
     parser.add_argument("--seed", type=int, help="replay this one history, and print its trace")
     parser.add_argument("--break", dest="guard", metavar="GUARD", help="take a guard away, and see what breaks")
@@ -86,28 +91,32 @@ def _without(guard: Break, first: int, most: int, *, as_json: bool) -> int:
     verdict = next(
         (found for found in _broken(guard, range(first, first + most)) if not play(found.seed).invariant), None
     )
-    shrunk = None
-    if verdict is not None and not as_json:
+    if as_json:
+        print(json.dumps(_figures_without(guard, verdict, first, most)))
+    elif verdict is None:
+        print(f"✗ without {guard.name} nothing broke in {most} histories, least of all {' or '.join(guard.invariants)}")
+    else:
         with guard.without():
             shrunk = shrink(verdict, play)
-    caught = verdict is not None
-    figures = {
+        _show(shrunk, f"{len(verdict.happened)} faults")
+        print(f"\n✓ without {guard.name}, history {verdict.seed} breaks {shrunk.message}")
+        print(f"  replay: {REPLAY} --break {guard.name} --seed {verdict.seed}")
+    return 1 if verdict is None else 0
+
+
+def _figures_without(guard: Break, verdict: Verdict | None, first: int, most: int) -> dict[str, Any]:
+    if verdict is None:
+        message = f"none of {', '.join(guard.invariants)} broke"
+        return {"guard": guard.name, "caught": False, "histories": most, "message": message}
+    return {
         "guard": guard.name,
-        "caught": caught,
-        "histories": most if verdict is None else verdict.seed - first + 1,
-        "seed": verdict.seed if verdict else None,
-        "invariant": verdict.invariant if verdict else None,
-        "message": verdict.message if verdict else f"none of {', '.join(guard.invariants)} broke",
+        "caught": True,
+        "histories": verdict.seed - first + 1,
+        "seed": verdict.seed,
+        "invariant": verdict.invariant,
+        "message": verdict.message,
+        "replay": f"{REPLAY} --break {guard.name} --seed {verdict.seed}",
     }
-    if shrunk is not None:
-        _show(
-            shrunk.trace,
-            f"{len(verdict.happened) if verdict else 0} faults, of which these matter: {', '.join(shrunk.happened)}",
-        )
-    if verdict is not None:
-        figures["replay"] = f"python -m bench.simulate --break {guard.name} --seed {verdict.seed}"
-    print(json.dumps(figures) if as_json else "\n".join(f"{name:<10} {value}" for name, value in figures.items()))
-    return 0 if caught else 1
 
 
 def _broken(guard: Break, seeds: Iterable[int]) -> Iterator[Verdict]:
@@ -119,11 +128,16 @@ def _broken(guard: Break, seeds: Iterable[int]) -> Iterator[Verdict]:
             yield verdict
 
 
-def _show(trace: list[str], title: str) -> None:
-    print(title, file=sys.stderr)
-    if len(trace) > SHOWN:
-        print(f"... {len(trace) - SHOWN} lines before", file=sys.stderr)
-    print("\n".join(trace[-SHOWN:]), file=sys.stderr)
+def _show(shrunk: Verdict, whole: str) -> None:
+    """What is left of a history when all faults are left out that do not matter."""
+    trace = shrunk.trace
+    begin = max(0, len(trace) - SHOWN)
+    struck = {name.split()[0] for name in shrunk.happened}
+    before = [line for line in trace[:begin] if any(f"  {who.partition('.')[0]} " in line for who in struck)]
+    print(f"{whole}, of which these matter: {', '.join(shrunk.happened) or 'none'}", file=sys.stderr)
+    if begin:
+        print(f"(of the first {begin} lines, those of the processes that they came to)", file=sys.stderr)
+    print("\n".join((*before[-SHOWN:], *(["..."] if begin else []), *trace[begin:])), file=sys.stderr)
 
 
 def _play(first: int, histories: int, *, as_json: bool) -> int:
@@ -141,12 +155,17 @@ def _play(first: int, histories: int, *, as_json: bool) -> int:
         figures["faults"] = ", ".join(f"{kind} {count}" for kind, count in figures["faults"].items())
         for name, value in figures.items():
             print(f"{name:<28} {value}")
-    for seed, _, message in broken[:5]:
-        print(f"\nseed {seed}: {message}", file=sys.stderr)
-    if broken:
-        shrunk = shrink(play(broken[0][0]), play)
-        _show(shrunk.trace, f"seed {shrunk.seed}, of whose faults these matter: {', '.join(shrunk.happened)}")
-    return 1 if broken else 0
+    if not broken:
+        print(f"✓ {histories} histories, and every promise held", file=sys.stderr)
+        return 0
+    shrunk = shrink(play(broken[0][0]), play)
+    _show(shrunk, f"seed {shrunk.seed}")
+    for seed, _, message in broken[:LISTED]:
+        print(f"\nseed {seed}: {message}\n  replay: {REPLAY} --seed {seed}", file=sys.stderr)
+    if len(broken) > LISTED:
+        print(f"\nand {len(broken) - LISTED} more", file=sys.stderr)
+    print(f"\n✗ {len(broken)} of {histories} histories broke a promise", file=sys.stderr)
+    return 1
 
 
 def _stretches(first: int, histories: int, folder: str) -> Iterator[Stretch]:

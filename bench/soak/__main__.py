@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Callable
 
 import msgspec
 from rich.console import Console
 
+from bench.arguments import positive
 from bench.soak.plan import Plan
 from bench.soak.report import Progress, report
 from bench.soak.soak import Soak
@@ -21,19 +20,6 @@ WIDTH = 132
 """Columns where there is no terminal that has a width."""
 FOUND, TOO_LITTLE, INTERRUPTED = 1, 3, 130
 """Exit statuses: something was found; nothing was, but too little happened to count; Ctrl-C. (2 is argparse's own.)"""
-
-
-def positive(number: Callable[[str], float]) -> Callable[[str], float]:
-    """An argument that is a number above zero."""
-
-    def read(text: str) -> float:
-        value = number(text)
-        if not (value > 0 and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text} will not do: give a number above 0")
-        return value
-
-    read.__name__ = number.__name__  # argparse says so when it is no number at all
-    return read
 
 
 def main() -> int:

@@ -158,12 +158,12 @@ class Session:
         with unless_gone(env, self):
             if stage == RUN_INPUT:
                 return fetch(env, self.ref, self.input, until)
-            for event in self.events(env, seq, until):
-                if isinstance(event, kind) and event.stage == stage:
-                    value = event.output if isinstance(event, StageCompleted) else event.state
-                    return fetch(env, self.ref, value, until)
-            message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
-            raise CorruptLog(message)
+            events = self.events(env, seq, until)
+            event = next((each for each in events if isinstance(each, kind) and each.stage == stage), None)
+            if event is None:
+                message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
+                raise CorruptLog(message)
+            return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state, until)
 
     @property
     def input(self) -> Value:

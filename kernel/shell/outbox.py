@@ -184,15 +184,13 @@ def dead_letters(env: Environment, ref: RunRef) -> Iterator[Dead | Unreadable]:
     """The dead letters of a run, oldest first; one that cannot be read keeps nobody from the others."""
     after = DEAD
     while items := env.store.range(ref, f"{after}!", f"{DEAD}~", limit=PAGE):
-        for item in items:
-            if isinstance(item, Dead):
-                yield _checked(ref, item)
-            elif isinstance(item, Unreadable):
-                yield item
+        yield from (_checked(ref, item) for item in items if isinstance(item, Dead | Unreadable))
         after = items[-1].key
 
 
-def _checked(ref: RunRef, letter: Dead) -> Dead | Unreadable:
+def _checked(ref: RunRef, letter: Dead | Unreadable) -> Dead | Unreadable:
+    if isinstance(letter, Unreadable):
+        return letter
     try:
         from_json(letter.body, Envelope)
     except ValueError as error:

@@ -84,7 +84,7 @@ SEEDS = {
     "gaps-are-seen": 448,
     "snapshots-are-spare": 705,
     "gone-is-gone": 1,
-    "pinned-code": 32,
+    "pinned-code": 6,
     "pinned-version": 27,
     "condition-may-throw": 1,
     "one-bad-run": 1,

@@ -39,7 +39,7 @@ def simulate(
 
     Args:
         runs: workflows, each with an input that is a model or a mapping, of at most 8,000 bytes as JSON text.
-        histories: how many; each has about a hundred faults, and takes some tens of milliseconds.
+        histories: how many; each has about seventy faults, and takes some tens of milliseconds.
         first: the seed of the first one. The same seed gives the same history.
         fresh: makes what your stages reach outside as if nothing had happened yet. Called before every history, and
             before each of the some hundred times that one is played again to find the faults that matter.

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, create_model
 from typing_extensions import TypedDict
 
 from kernel.define.context import Suspend
@@ -24,6 +24,7 @@ from kernel.testing.simulator.mistakes.inputs import GATE, SCALE, WEIGHED
 from kernel.testing.simulator.mistakes.odd_values import Cat, Dog, Names, Pair, Size, Tree
 from kernel.testing.simulator.mistakes.workflows import fits_next
 from kernel.testing.simulator.mistakes.writing import (
+    BEGUN,
     CHARGE,
     PACK,
     POLLED,
@@ -41,6 +42,23 @@ from kernel.testing.simulator.mistakes.writing import (
 )
 
 _TypedDict: Any = TypedDict
+
+
+class Wide(TypedDict):
+    """More than a size."""
+
+    width: int
+    more: str
+
+
+class _Bag(BaseModel):
+    """Holds values of every shape, among them those that Python takes for equal though they are not."""
+
+    tags: set[str] = set()
+    parts: dict[str, Line] = {}
+    more: list[Any] = []
+
+
 _FIELDS: dict[str, Any] = {name: (each.annotation, each.default) for name, each in Order.model_fields.items()}
 _STRATEGY = one_of(None, None, "stop", "proceed", "compensate")
 
@@ -62,7 +80,8 @@ def _specified(given: Mapping[str, Any]) -> bool:
     options |= POLLED if given["polled"] else {}
     options |= {"compensate": function_of(Receipt, gives=None)} if given["undo"] else {}
     made = stage_of(Order, gives=Receipt | Suspend[Parcel] if given["polled"] else Receipt, options=options)
-    definition = Flow("w", input=Order, on_failure=given["of_workflow"], **_WAYS).then(made).definition
+    flow = Flow("w", input=Order, on_failure=given["of_workflow"], **_WAYS).then(made)
+    definition = flow.definition
     spec = definition.stages["s"]
     strategy = given["of_stage"] or given["of_workflow"] or ("compensate" if given["undo"] else "stop")
     return (
@@ -70,6 +89,7 @@ def _specified(given: Mapping[str, Any]) -> bool:
         == [strategy, given["most"] * 1_000, 1 if given["once"] else given["most"]]
         and [spec.at_most_once, spec.compensated, spec.poll is not None]
         == [given[each] == 1 for each in ("once", "undo", "polled")]
+        == [each in flow.diagram() for each in ("at most once", "undone by", "checked every")]
         and [definition.version, definition.chain, definition.undo_on_cancel] == [1 << 40, False, True]
     )
 
@@ -91,6 +111,8 @@ _FITTING = (
     (Annotated[Receipt | None, "kept"], Receipt | None),
     (tuple[int, ...], tuple[int, int, int]),
     (None, None),
+    (Wide, Size),
+    (dict, Size),
 )
 """What is given, and what it fits; where a definition cannot tell, it lets it pass."""
 
@@ -155,7 +177,32 @@ def _plays(given: tuple[str | None, object, str]) -> bool:
     """A workflow of oddities runs to its end, and its conditions and configurations count."""
     preset, order, url = given
     ended = Play(_ODD).run(_ODD, order, config={"scale": {"unit": "kg", "more": 1}}, preset=preset)
-    return ended.outputs == ("kg", Receipt(id=url), Parcel(), None)
+    drawn = f'"gate<br/>{ended.view.stages[1].status}"' in _ODD.diagram(ended.view)
+    return drawn and ended.outputs == ("kg", Receipt(id=url), Parcel(), None)
+
+
+_BAGS = Flow("bags", input=_Bag, presets={"test": {"gate": {}}}).then(stage_of(_Bag, gives=Receipt)).then(GATE)
+
+_REQUESTS: Sequence[tuple[tuple[bytes, bytes | None], tuple[bytes, bytes | None], bool]] = (
+    ((b'{"tags":["a","b"]}', None), (b'{"tags": ["b", "a"]}', None), True),
+    ((b'{"tags":["a","b"]}', None), (b'{"tags":["a","c"]}', None), False),
+    ((b'{"parts":{"x":{"sku":"1"}}}', None), (b'{"parts":{"x":{"sku":"1"}},"more":[]}', None), True),
+    ((b'{"more":[1]}', None), (b'{"more":[true]}', None), False),
+    ((b'{"more":[[1]]}', None), (b'{"more":[[1.0]]}', None), False),
+    ((b"{}", b'{"gate":{"retries":3}}'), (b"{}", b'{"gate": {"retries": 3}}'), True),
+    ((b"{}", b'{"gate":{"retries":3}}'), (b"{}", b'{"gate":{"retries":4}}'), False),
+    ((b"{}", b'{"gate":{}}'), (b"{}", None), False),
+    ((b"{}", b'{"gate":{}}'), (b"{}", b'{"gaet":{}}'), False),
+    ((b"{}", b'{"gate":{}}'), (b"{}", b"{"), False),
+)
+"""Two requests as they were recorded, and whether they are the same."""
+
+
+def _drawn(given: Flow) -> bool:
+    """Every stage is drawn, of a workflow and of a run."""
+    text = given.diagram()
+    ids = given.definition.stages
+    return all(f'"{id_}' in text for id_ in ids if not id_.startswith("compensate:"))
 
 
 def _run_ids(chance: Chance) -> tuple[str, bool]:
@@ -185,5 +232,7 @@ ODDITIES: Oddities = {
         lambda given: check_reason(given) == given,
         lambda chance: chance.pick("\u00e9\0\n~") * chance.below(501),
     ),
+    "two requests": (lambda given: _BAGS.same(*given[:2]) is given[2], one_of(*_REQUESTS)),
+    "a drawing": (_drawn, one_of(_ODD, _BAGS, BEGUN, crowd())),
     "what may be a run's id": (lambda given: is_run_id(given[0]) is given[1], _run_ids),
 }

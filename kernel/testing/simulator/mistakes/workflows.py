@@ -133,6 +133,13 @@ _BUILDING = {
     "preset 'big': there is no stage 'pcak'; there are: charge": one_of(
         lambda _flow: Flow("w", input=Order, presets={"big": {"pcak": {}}}).then(CHARGE).definition
     ),
+    "presets are not configurations by name and stage": lambda chance: partial(
+        lambda wrong, _flow: Flow("w", input=Order, presets=wrong),
+        chance.pick((["test"], "test", {"test": []}, {"test": None}, {7: {}}, ("test",))),
+    ),
+    "preset 'big': stage 'charge' has no configuration: annotate its ctx Context[Config]": one_of(
+        lambda _flow: Flow("w", input=Order, presets={"big": {"charge": {}}}).then(CHARGE).definition
+    ),
     "stage 's': a type hint cannot be resolved": one_of(
         lambda flow: flow.then(stage_of("Nowhere")),
         lambda flow: flow.then(stage_of(Receipt, gives=ListOf["Nowhere"])),
