@@ -8,12 +8,15 @@ both come to the same, call for call. No transactions are used here; DynamoDB Lo
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 from typing import Any
 
 from bench.deployment import Deployment, dynamodb_local, sequence, show
 from bench.payloads import Order, Receipt
 from hosts.local import prices
 from infra.dynamodb.store import Consumed
+from kernel.shell.environment import MINUTE
+from kernel.testing.memory import FakeClock, SystemClock
 from kernel.testing.units import Usage
 from onewrite import Workflow
 
@@ -58,6 +61,26 @@ def late_over_early(calls: list[Consumed], steps: int, early: int = 12) -> float
     return (sum(late) / (snapshots[-1] - begin)) / (sum(first) / early)
 
 
+NAP, NIGHT, WEEK = timedelta(seconds=30), timedelta(days=1), timedelta(days=8)
+NAPS = 5
+
+
+def waiting(endpoint: str) -> dict[str, Any]:
+    """What waits cost, with a clock that is moved; short ones end before a tick looks at the run."""
+    none, one, five = sequence(SHORT), sequence(SHORT, NAP), sequence(SHORT, *[NAP / NAPS] * NAPS)
+    night, week = sequence(SHORT, NIGHT), sequence(SHORT, WEEK)
+    # Half a minute past a tick; one that comes in the very second in which a timer fires looks once more.
+    clock = FakeClock(SystemClock.now() // MINUTE * MINUTE + MINUTE // 2)
+    bench = Deployment(endpoint, [none, one, five, night, week], clock=clock)
+    written = {flow.id: _written(_used(bench, flow)[1]) for flow in (none, one, five, night, week)}
+    days = (WEEK - NIGHT) / timedelta(days=1)
+    return {
+        "write_units_per_short_timer": round((written[five.id] - written[one.id]) / (NAPS - 1), 3),
+        "write_units_per_long_timer": round(written[night.id] - written[none.id], 3),
+        "write_units_per_waiting_day": round((written[week.id] - written[night.id]) / days, 3),
+    }
+
+
 def measure() -> dict[str, Any]:
     """Measure everything."""
     short, long, ten, many = sequence(SHORT), sequence(LONG), sequence(STEPS), sequence(MANY)
@@ -70,6 +93,7 @@ def measure() -> dict[str, Any]:
         _, apart_short_calls = _used(bench, apart_short)
         _, apart_long_calls = _used(bench, apart_long)
         many_usage, many_calls = _used(bench, many)
+        waits = waiting(endpoint)
         agrees = _written(bench.consumed) == bench.meter.total.write_units
         agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01
     further = APART - SHORT
@@ -86,6 +110,7 @@ def measure() -> dict[str, Any]:
         "messages_per_chained_run": max(each.messages for each in (short_usage, long_usage, ten_usage, many_usage)),
         "late_over_early_step": round(late_over_early(many_calls, MANY), 3),
         "write_units_per_stage_in_1000_step_run": round(_written(many_calls) / MANY, 3),
+        **waits,
         "meter_agrees_with_engine": agrees,
         "usd_per_million_runs_of_10_steps": {
             "onewrite": round(bill.ours * prices.MILLION, 2),

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -17,15 +19,18 @@ from hosts.engines.environment import aws_environment
 from infra.clients import Clients
 from infra.dynamodb.store import Consumed, DynamoDbStore
 from infra.dynamodb.table import create_table
-from kernel.ports import RunRef
+from kernel.ports import HEAD, Head, RunRef
 from kernel.shell.environment import Environment, Limits
 from kernel.shell.start import start
-from kernel.testing.memory import MemoryBlobs, MemoryQueue, MemorySink, NoAlarm, SeededRandom, SystemClock
+from kernel.shell.tick import tick
+from kernel.testing.memory import FakeClock, MemoryBlobs, MemoryQueue, MemorySink, NoAlarm, SeededRandom, SystemClock
 from kernel.testing.units import Meter, MeteredQueue, MeteredStore
 from onewrite import Context, Registry, Workflow, stage
 
 TABLE = "onewrite-bench"
 _OUT = receipt()
+_SEEDS = count(os.getpid() * 1_000)
+"""Of the runs' ids: each deployment has its own, though they share a table."""
 
 
 @stage
@@ -40,9 +45,14 @@ def step(ctx: Context, before: Receipt) -> Receipt:  # noqa: ARG001 - a stage is
     return _OUT
 
 
-def sequence(steps: int, *, chain: bool = True) -> Workflow[Order, Receipt]:
-    """A workflow of ``steps`` sequential stages."""
-    workflow = Workflow(f"steps-{steps}-{'chained' if chain else 'apart'}", input=Order, chain=chain).then(first)
+def sequence(steps: int, *waits: timedelta, chain: bool = True) -> Workflow[Order, Receipt]:
+    """A workflow of ``steps`` sequential stages, with these waits after the first."""
+    name = f"steps-{steps}-{'chained' if chain else 'apart'}"
+    if waits:
+        name += f"-{len(waits)}x{waits[0] // timedelta(seconds=1)}"
+    workflow = Workflow(name, input=Order, chain=chain).then(first)
+    for wait in waits:
+        workflow = workflow.sleep(wait)
     for number in range(1, steps):
         workflow = workflow.then(step.named(f"step{number:04d}"))
     return workflow
@@ -60,22 +70,31 @@ class LambdaContext:
 class Deployment:
     """The real job handler over DynamoDB Local."""
 
-    def __init__(self, endpoint_url: str, workflows: list[Workflow[Order, Receipt]], *, metered: bool = True) -> None:
-        """Create the table, and wire everything."""
+    def __init__(
+        self,
+        endpoint_url: str,
+        workflows: list[Workflow[Order, Receipt]],
+        *,
+        metered: bool = True,
+        clock: FakeClock | None = None,
+    ) -> None:
+        """Create the table, and wire everything. Only with a clock that can be moved may runs wait."""
+        self._clock = clock
         self.clients = Clients(endpoint=endpoint_url)
         if TABLE not in self.clients.dynamodb.list_tables()["TableNames"]:
             create_table(self.clients.dynamodb, TABLE)
         self.consumed: list[Consumed] = []
         self.meter = Meter()
-        self.queue = MemoryQueue(SystemClock.now)
+        self.queue = MemoryQueue(clock.now if clock else SystemClock.now)
+        self._plain = DynamoDbStore(self.clients.dynamodb, TABLE)
         store = DynamoDbStore(self.clients.dynamodb, TABLE, on_consumed=self.consumed.append if metered else None)
         self.env = Environment(
             store=MeteredStore(store, self.meter) if metered else store,
             queue=MeteredQueue(self.queue, self.meter),
             blobs=MemoryBlobs(),
             sink=MemorySink(),
-            clock=SystemClock(),
-            random=SeededRandom(os.getpid()),
+            clock=clock or SystemClock(),
+            random=SeededRandom(next(_SEEDS)),
             alarm=NoAlarm(),
             definitions=Registry(*workflows),
             limits=Limits(chain_cap=100_000),
@@ -83,12 +102,24 @@ class Deployment:
         self.handler = make_handler(self.env)
 
     def run(self, workflow: Workflow[Order, Receipt]) -> RunRef:
-        """Start a run, and hand every message to the job handler until none is left."""
+        """Start a run, and hand every message to the job handler, and every due time to the tick, until it is over."""
         ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
-        while (poke := self.queue.receive()) is not None:
-            answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
-            assert answer == {"batchItemFailures": []}, answer  # noqa: S101 - a bench that did not do its work must not report
-        return ref
+        while True:
+            while (poke := self.queue.receive()) is not None:
+                answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
+                assert answer == {"batchItemFailures": []}, answer  # noqa: S101 - a bench that did not do its work must not report
+            head = self._plain.get(ref, HEAD)
+            assert isinstance(head, Head)  # noqa: S101 - it was just put
+            if head.due is None:
+                return ref
+            assert self._clock is not None  # noqa: S101 - nobody waits where time cannot pass
+            arrives, every = self.queue.next_at, self.env.limits.tick
+            ticks = -(-max(head.due, self._clock.now()) // every) * every
+            if arrives is not None and arrives < ticks:
+                self._clock.move(arrives - self._clock.now())
+                continue
+            self._clock.move(ticks - self._clock.now())
+            tick(self.env, self.env.clock.monotonic() + 50)
 
 
 def _record(body: str) -> dict[str, Any]:

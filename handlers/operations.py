@@ -271,7 +271,7 @@ def _version(workflow: Workflow[Any, *tuple[Any, ...]]) -> VersionInfo:
     return VersionInfo(
         version=workflow.version,
         fingerprint=definition.fingerprint,
-        stages=[id_ for id_ in definition.stages if not id_.startswith(COMPENSATE)],
+        stages=[id_ for id_ in definition.code if not id_.startswith(COMPENSATE)],
         presets=list(workflow.presets),
         input=workflow.input_schema(),
     )

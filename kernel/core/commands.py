@@ -87,6 +87,14 @@ class NotReady(Struct, frozen=True):
     hopeless: bool = False
 
 
+class Fire(Struct, frozen=True):
+    """The time has come of a timer that commit ``seq`` has set."""
+
+    timer: str
+    seq: int
+    chain: Chain
+
+
 class Reap(Struct, frozen=True):
     """The attempt's lease ran out."""
 
@@ -142,6 +150,7 @@ Command = (
     | Suspend
     | Ready
     | NotReady
+    | Fire
     | Reap
     | Settle
     | Expire

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import Complete, Directive, Fail, Reject, Schedule, Skip
+from kernel.core.directives import Complete, Directive, Fail, Reject, Schedule, Skip, Wait
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
@@ -37,6 +37,8 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    TimerFired,
+    TimerSet,
 )
 from kernel.core.evolve import evolve
 from kernel.core.plan import Idle, plan
@@ -188,10 +190,12 @@ class _Draft:
         self.emit(StageFailed(stage, attempt, error, retry_at))
 
 
-def _event_of(directive: Directive) -> AnyEvent:
+def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each directive
     match directive:
         case Schedule(stage=stage):
             return StageScheduled(stage)
+        case Wait(timer=timer, at=at):
+            return TimerSet(timer, at)
         case Skip(stage=stage):
             return StageSkipped(stage)
         case Reject(stage=stage, error=error):
@@ -279,6 +283,12 @@ def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
         message = f"{command.stage}: somebody else made this check"
         raise Stale(message)
     return stage
+
+
+def _fire(draft: _Draft, command: c.Fire) -> None:
+    draft.current(command.timer, command.seq, StageStatus.WAITING)
+    draft.emit(TimerFired(command.timer))
+    draft.chain(command.chain)
 
 
 def _reap(draft: _Draft, command: c.Reap) -> None:
@@ -392,6 +402,7 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Suspend: _suspend,
     c.Ready: _ready,
     c.NotReady: _not_ready,
+    c.Fire: _fire,
     c.Reap: _reap,
     c.Settle: _settle,
     c.Expire: _expire,

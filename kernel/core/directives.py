@@ -13,6 +13,13 @@ class Schedule(Struct, frozen=True):
     stage: str
 
 
+class Wait(Struct, frozen=True):
+    """This timer is set: it fires at ``at``, in milliseconds."""
+
+    timer: str
+    at: int
+
+
 class Skip(Struct, frozen=True):
     """This stage does not run; what depends on it sees ``None``."""
 
@@ -20,7 +27,7 @@ class Skip(Struct, frozen=True):
 
 
 class Reject(Struct, frozen=True):
-    """This stage fails for good before it was started."""
+    """This stage fails for good before it was started, or this timer before it was set."""
 
     stage: str
     error: ErrorRecord
@@ -43,4 +50,4 @@ class Compensate(Struct, frozen=True):
     error: ErrorRecord
 
 
-Directive = Schedule | Skip | Reject | Complete | Fail | Compensate
+Directive = Schedule | Wait | Skip | Reject | Complete | Fail | Compensate

@@ -189,6 +189,19 @@ class StageChecked(Event, frozen=True, omit_defaults=True):
     error: ErrorRecord | None = None
 
 
+class TimerSet(Event, frozen=True):
+    """The run waits until ``at`` before it goes on with what comes after this timer."""
+
+    timer: str
+    at: int
+
+
+class TimerFired(Event, frozen=True):
+    """The timer's time has come."""
+
+    timer: str
+
+
 class LeaseExpired(Event, frozen=True):
     """The attempt did not commit within its lease: it is stale, and counts as an attempt."""
 
@@ -220,6 +233,8 @@ AnyEvent = (
     | StageFailed
     | StageSuspended
     | StageChecked
+    | TimerSet
+    | TimerFired
     | LeaseExpired
     | Slept
     | Closed

@@ -26,6 +26,8 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    TimerFired,
+    TimerSet,
     Value,
 )
 from kernel.core.state import RunStatus, StageState, StageStatus, State
@@ -195,6 +197,14 @@ def _checked(state: State, event: StageChecked) -> None:
     _put(state, event.stage, new)
 
 
+def _timer_set(state: State, event: TimerSet) -> None:
+    _put(state, event.timer, StageState(StageStatus.WAITING, seq=state.seq, at=event.at))
+
+
+def _timer_fired(state: State, event: TimerFired) -> None:
+    _put(state, event.timer, StageState(StageStatus.COMPLETED, seq=state.seq))
+
+
 def _lease_expired(state: State, event: LeaseExpired) -> None:
     _put(state, event.stage, replace(state.stages[event.stage], status=StageStatus.EXPIRED, at=0))
 
@@ -221,6 +231,8 @@ _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     StageFailed: _stage_failed,
     StageSuspended: _suspended,
     StageChecked: _checked,
+    TimerSet: _timer_set,
+    TimerFired: _timer_fired,
     LeaseExpired: _lease_expired,
     Slept: _slept,
     Closed: _closed,

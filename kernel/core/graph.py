@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
-from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip
+from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip, Wait
 from kernel.core.events import (
     AnyEvent,
     ErrorRecord,
@@ -18,28 +18,34 @@ from kernel.core.events import (
     StageFailed,
     StageSkipped,
     StageStarted,
+    TimerFired,
+    TimerSet,
 )
 from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
 from kernel.errors import ProcessEnds
 
+_BEYOND = "it would fire after the deadline of the run, which fails then: give the workflow a longer deadline"
+
 
 class Node(Struct, frozen=True):
-    """A stage's place in the graph.
+    """The place in the graph of a stage, or of a timer.
 
     Attributes:
-        spec: the stage.
-        after: ids of the stages it waits for.
+        spec: the stage; of a timer, its id and what it means that it could not be set.
+        after: ids of what it waits for.
         condition: says from recorded values whether it runs at all; pure user code, so it may throw.
+        until: makes it a timer: says from recorded values and the time when it fires; may be user code, too.
     """
 
     spec: StageSpec
     after: tuple[str, ...]
     condition: Callable[[Values], bool] | None = None
+    until: Callable[[Values, int], int] | None = None
 
 
 class Graph:
-    """A directed acyclic graph of stages, in an order in which each comes after what it depends on."""
+    """A directed acyclic graph of stages and timers, in an order in which each comes after what it depends on."""
 
     def __init__(self, nodes: Sequence[Node], outcome: Sequence[str]) -> None:
         """Index the nodes; ``outcome`` names the stages whose outputs are the run's result."""
@@ -55,9 +61,9 @@ class Graph:
     def react(self, state: State, event: AnyEvent, values: Values) -> Sequence[Directive]:
         """Schedule or skip what became ready."""
         match event:
-            case StageStarted():
+            case StageStarted() | TimerSet():
                 return ()
-            case StageCompleted(stage=stage) | StageSkipped(stage=stage):
+            case StageCompleted(stage=stage) | StageSkipped(stage=stage) | TimerFired(timer=stage):
                 return self._ready(state, self._dependents.get(stage, ()), values)
             case RunCreated():
                 return self._ready(state, self._roots, values)
@@ -79,7 +85,7 @@ class Graph:
                 if not self._passed(state, needed):
                     break
             else:
-                ready.append(self._enter(node, values))
+                ready.append(self._enter(state, node, values))
         return ready
 
     def _passed(self, state: State, id_: str) -> bool:
@@ -91,16 +97,21 @@ class Graph:
         return stage.finished
 
     @staticmethod
-    def _enter(node: Node, values: Values) -> Directive:
-        if node.condition is None:
-            return Schedule(node.spec.id)
+    def _enter(state: State, node: Node, values: Values) -> Directive:
+        id_ = node.spec.id
         try:
-            wanted = node.condition(values)
+            if node.condition is not None and not node.condition(values):
+                return Skip(id_)
+            if node.until is None:
+                return Schedule(id_)
+            until = node.until(values, state.at)
         except (MissingValue, KeyboardInterrupt, ProcessEnds):
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever the condition throws fails its stage
-            return Reject(node.spec.id, describe(error, "condition", node.spec.id, 0))
-        return Schedule(node.spec.id) if wanted else Skip(node.spec.id)
+        except BaseException as error:  # noqa: BLE001 - whatever it throws fails the stage or timer that it is about
+            return Reject(id_, describe(error, "condition", id_, 0))
+        if until >= state.deadline:
+            return Reject(id_, ErrorRecord("limit", "BeyondDeadline", _BEYOND, id_))
+        return Wait(id_, max(1, until))
 
     def settle(self, state: State, values: Values) -> Sequence[Directive]:
         """Complete when every stage is finished; otherwise fail with the first failure, undoing if it says so.

@@ -26,6 +26,12 @@ class Check(Struct, frozen=True):
     stage: str
 
 
+class Fire(Struct, frozen=True):
+    """This timer's time has come."""
+
+    timer: str
+
+
 class Recover(Struct, frozen=True):
     """This stage's lease ran out: unless it showed a sign of life, settle it."""
 
@@ -44,7 +50,7 @@ class Idle(Struct, frozen=True):
     """Nothing can be done here now.
 
     Attributes:
-        until: when the next stage needs somebody (end of lease, retry, check) or the deadline passes.
+        until: when the next stage needs somebody (end of lease, retry, check), a timer fires, or the deadline passes.
         quiet: no stage is ready or running, so the run may sleep until then.
     """
 
@@ -54,7 +60,7 @@ class Idle(Struct, frozen=True):
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
-Step = Start | Execute | Check | Recover | Overdue | Over | Idle
+Step = Start | Execute | Check | Fire | Recover | Overdue | Over | Idle
 
 
 def plan(
@@ -101,7 +107,7 @@ _SCHEDULED = StageStatus.SCHEDULED
 _BUSY = frozenset({StageStatus.SCHEDULED, StageStatus.RUNNING, StageStatus.EXPIRED})
 
 
-def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step | None:
+def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step | None:  # noqa: PLR0911 - one for each status
     stage = state.stages[id_]
     match stage.status:
         case StageStatus.SCHEDULED:
@@ -110,6 +116,8 @@ def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step 
             return Execute(id_)
         case StageStatus.SUSPENDED if stage.at <= sure:
             return Check(id_)
+        case StageStatus.WAITING if stage.at <= sure:
+            return Fire(id_)
         case StageStatus.EXPIRED:
             return Recover(id_)
         case StageStatus.RUNNING if leases.get(id_, stage.at) <= sure:

@@ -37,6 +37,8 @@ class StageStatus(StrEnum):
     """Its lease ran out; a worker decides next whether it is tried again."""
     RETRYING = "retrying"
     SUSPENDED = "suspended"
+    WAITING = "waiting"
+    """It is a timer, which has no attempts, and its time has not come."""
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -46,14 +48,14 @@ FINISHED_STAGE = frozenset({StageStatus.COMPLETED, StageStatus.FAILED, StageStat
 
 
 class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
-    """What is known of one stage.
+    """What is known of one stage, or of a timer.
 
     Attributes:
         status: where it stands.
         attempt: number of the latest attempt, from 1; 0 before the first.
         seq: number of the commit that brought it here: while running its fencing token; once completed where its
             output is; while suspended where its check's state is.
-        at: when it must be looked at: end of the lease, time of the retry or of the next check.
+        at: when it must be looked at: end of the lease, time of the retry or of the next check, or of a timer.
         give_up_at: when a suspended stage has waited too long.
         check_errors: checks that threw in a row.
         external: where its output (or its check's state) is, when that is not in the commit itself.
@@ -102,7 +104,7 @@ class State(Struct):
         seq: number of the last commit folded.
         at: time of that commit.
         status: where the run stands.
-        stages: every stage that has begun, in order of first appearance.
+        stages: every stage and timer that has begun, in order of first appearance.
         active: ids of the stages that are not finished, in order of first appearance.
         deadline: when the run is failed, whatever it does.
         asleep: until when nobody needs to look, if the last commit put the run to sleep.

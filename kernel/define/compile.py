@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from kernel.core.definition import RUN_INPUT, Definition, StageSpec, Strategy, Values
+from kernel.core.definition import RUN_INPUT, Definition, RetryPolicy, StageSpec, Strategy, Values
 from kernel.core.events import COMPENSATE, ErrorRecord
 from kernel.core.graph import Graph, Node
 from kernel.define.code import Place, StageCode
 from kernel.define.context import Failed
 from kernel.define.model import codec_of
+from kernel.define.plan import Timer
 from kernel.define.shape import describe
 from kernel.define.signature import Parameter
+from kernel.errors import InvalidOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kernel.define.plan import Placed, Plan
 
@@ -29,21 +32,25 @@ def definition_of(plan: Plan) -> Definition:
     plan.require_complete()
     # One who writes compensations means them to be used: "stop" would silently leave them unused.
     undoable = any(each.stage.options.compensate for each in plan.placed.values())
-    default = plan.on_failure or ("compensate" if undoable else "stop")
+    default = Strategy(plan.on_failure or ("compensate" if undoable else "stop"))
     place = Place(
         stages={id_: each.stage for id_, each in plan.placed.items()},
-        after={id_: each.after for id_, each in plan.placed.items()},
+        after={id_: step.after for id_, step in plan.steps.items()},
     )
     nodes: list[Node] = []
     specs: dict[str, StageSpec] = {}
     code: dict[str, StageCode] = {}
-    for id_, placed in plan.placed.items():
-        specs[id_] = placed.stage.spec(Strategy(placed.stage.options.on_failure or default))
-        code[id_] = _code(placed, place)
-        nodes.append(Node(specs[id_], placed.after, _condition(plan, placed)))
-        if placed.stage.options.compensate:
-            specs[COMPENSATE + id_] = placed.stage.compensation_spec()
-            code[COMPENSATE + id_] = _compensation(placed, place)
+    for id_, step in plan.steps.items():
+        if isinstance(step, Timer):
+            specs[id_] = StageSpec(id_, timeout=0, retry=RetryPolicy(attempts=1), on_failure=default)
+            nodes.append(Node(specs[id_], step.after, until=_until(plan, step)))
+            continue
+        specs[id_] = step.stage.spec(Strategy(step.stage.options.on_failure or default))
+        code[id_] = _code(step, place)
+        nodes.append(Node(specs[id_], step.after, _condition(plan, step)))
+        if step.stage.options.compensate:
+            specs[COMPENSATE + id_] = step.stage.compensation_spec()
+            code[COMPENSATE + id_] = _compensation(step, place)
     return Definition(
         id=plan.id,
         version=plan.version,
@@ -92,23 +99,55 @@ def _condition(plan: Plan, placed: Placed) -> Callable[[Values], bool] | None:
     wanted = placed.condition
     if wanted is None:
         return None
-    codecs = tuple((source, codec_of(plan.gives(source))) for source in placed.sources)
+    given = _given(plan, placed)
+    return lambda values: bool(wanted(*given(values)))
 
-    def decide(values: Values) -> bool:
+
+def _until(plan: Plan, timer: Timer) -> Callable[[Values, int], int]:
+    match timer.until:
+        case timedelta() as duration:
+            length = duration // _MILLISECOND
+            return lambda _values, now: now + length
+        case datetime() as instant:
+            fixed = _instant(instant)
+            return lambda _values, _now: fixed
+        case when:
+            given = _given(plan, timer)
+            return lambda values, _now: _instant(when(*given(values)))
+
+
+_MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _instant(when: object) -> int:
+    """Milliseconds since the epoch, rounded up: no timer is early."""
+    if not isinstance(when, datetime) or when.utcoffset() is None:
+        raise InvalidOutput(f"a time to sleep until is {when!r}: give a datetime with a time zone")
+    return -((_EPOCH - when) // _MILLISECOND)
+
+
+def _given(plan: Plan, step: Placed | Timer) -> Callable[[Values], Sequence[Any]]:
+    """Reads the values of a step's sources."""
+    codecs = tuple((source, codec_of(plan.gives(source))) for source in step.sources)
+
+    def read(values: Values) -> Sequence[Any]:
         # Everything is asked for before anything is decoded: a value that is not at hand ends this at once.
         given = [(codec, values(source)) for source, codec in codecs]
-        return bool(
-            wanted(*(Failed.of(each) if isinstance(each, ErrorRecord) else codec.load(each) for codec, each in given))
-        )
+        return [Failed.of(each) if isinstance(each, ErrorRecord) else codec.load(each) for codec, each in given]
 
-    return decide
+    return read
 
 
 def _fingerprint(plan: Plan) -> str:
     """Digest of structure and models: of all that a run under way relies on, never of bodies or policies."""
     seen: set[type] = set()
     lines = [f"{describe(plan.input, seen)} -> {plan.current}"]
-    for id_, placed in plan.placed.items():
+    for id_, placed in plan.steps.items():
+        gated = f" gated by {placed.gates}" if placed.gates else ""
+        if isinstance(placed, Timer):
+            lines.append(f"{id_} after {placed.sources}{gated} is a timer")
+            continue
         contract = placed.stage.contract
         types = (
             *(each.annotation for each in contract.parameters),
@@ -117,7 +156,7 @@ def _fingerprint(plan: Plan) -> str:
             contract.state,
         )
         lines.append(
-            f"{id_} after {placed.sources} conditional {placed.condition is not None} "
+            f"{id_} after {placed.sources}{gated} conditional {placed.condition is not None} "
             f"compensated {placed.stage.options.compensate is not None} "
             f"takes and gives {' '.join(describe(each, seen) for each in types)}"
         )

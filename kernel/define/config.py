@@ -83,7 +83,7 @@ def same(plan: Plan, one: bytes | None, other: bytes | None) -> bool:
     except msgspec.MsgspecError:  # one is none
         return False
     return stages.keys() == others.keys() and all(
-        id_ in plan.placed and codec_of(plan.placed[id_].stage.contract.config).same(text, others[id_])
+        (placed := plan.stage(id_)) is not None and codec_of(placed.stage.contract.config).same(text, others[id_])
         for id_, text in stages.items()
     )
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from kernel.core.definition import RUN_INPUT
 from kernel.core.events import COMPENSATE
+from kernel.define.plan import Timer
 from kernel.define.shape import name_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ STYLES: Mapping[str, str] = {
     "completed": "fill:#dcfce7,stroke:#15803d,color:#14532d",
     "running": "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a,stroke-width:3px",
     "retrying": "fill:#fef9c3,stroke:#a16207,color:#713f12",
+    "waiting": "fill:#ede9fe,stroke:#6d28d9,color:#4c1d95",
     "suspended": "fill:#ede9fe,stroke:#6d28d9,color:#4c1d95",
     "failed": "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d,stroke-width:3px",
     "skipped": "fill:#f3f4f6,stroke:#9ca3af,color:#6b7280,stroke-dasharray:4 3",
@@ -55,33 +57,52 @@ def flowchart(plan: Plan, title: str, progress: Iterable[Progress] = ()) -> str:
         progress: of a run's stages; those that have not begun are left out of it.
     """
     shown = {each.stage: each for each in progress}
-    names = {id_: f"s{number}" for number, id_ in enumerate(plan.placed, start=1)} | {RUN_INPUT: "input"}
+    names = {id_: f"s{number}" for number, id_ in enumerate(plan.steps, start=1)} | {RUN_INPUT: "input"}
     lines = ["---", f"title: {_quoted(title)}", "---", "flowchart TD"]
     lines.append(f"    input([{_quoted(name_of(plan.input))}])")
-    for id_, placed in plan.placed.items():
-        lines += (f"    {line}" for line in _stage(placed, names, shown.get(id_), shown.get(COMPENSATE + id_)))
+    for id_, step in plan.steps.items():
+        held = {source for gate in step.gates for source in plan.steps[gate].sources}  # what leads to its timer
+        leading = [names[source] for source in (*dict.fromkeys(step.sources), *step.gates) if source not in held]
+        lines += (f"    {line}" for line in _step(names[id_], id_, step, leading, shown))
     result = ", ".join(name_of(plan.gives(source)) for source in plan.current)
     lines.append(f"    result([{_quoted(result)}])")
-    lines += (f"    {names[source]} --> result" for source in plan.current)
+    lines += (f"    {names[source]} --> result" for source in plan.gates or plan.current)
     used = {each.status for each in shown.values()}
     lines += (f"    classDef {status} {style}" for status, style in STYLES.items() if status in used)
     return "\n".join(lines) + "\n"
 
 
-def _stage(placed: Placed, names: Mapping[str, str], shown: Progress | None, undone: Progress | None) -> Iterator[str]:
-    """A stage, what leads to it, and what undoes it."""
-    name, undo = names[placed.stage.id], placed.stage.options.compensate
-    yield _node(name, (placed.stage.id, *_details(placed), *_progress(shown)), shown)
-    arrow = "-->" if placed.condition is None else f"-->|{_quoted(_condition(placed))}|"
-    yield from (f"{names[source]} {arrow} {name}" for source in dict.fromkeys(placed.sources))
+def _step(
+    name: str, id_: str, step: Placed | Timer, leading: Iterable[str], shown: Mapping[str, Progress]
+) -> Iterator[str]:
+    """A stage or a timer, what leads to it, and what undoes it."""
+    progress = shown.get(id_)
+    if isinstance(step, Timer):
+        yield _node(name, (_wait(step), *_progress(progress)), progress, "{{", "}}")
+        yield from (f"{source} --> {name}" for source in leading)
+        return
+    undo, undone = step.stage.options.compensate, shown.get(COMPENSATE + id_)
+    yield _node(name, (id_, *_details(step), *_progress(progress)), progress)
+    arrow = "-->" if step.condition is None else f"-->|{_quoted(_condition(step))}|"
+    yield from (f"{source} {arrow} {name}" for source in leading)
     if undo is not None:
         yield _node(f"{name}u", (undo.__name__, *_progress(undone)), undone)
         yield f"{name} -. undone by .-> {name}u"
 
 
-def _node(name: str, label: Iterable[str], shown: Progress | None) -> str:
+def _node(name: str, label: Iterable[str], shown: Progress | None, left: str = "[", right: str = "]") -> str:
     style = f":::{shown.status}" if shown is not None and shown.status in STYLES else ""
-    return f"{name}[{_quoted(*label)}]{style}"
+    return f"{name}{left}{_quoted(*label)}{right}{style}"
+
+
+def _wait(timer: Timer) -> str:
+    match timer.until:
+        case timedelta() as duration:
+            return f"sleep {_duration(duration)}"
+        case datetime() as instant:
+            return f"sleep until {instant.isoformat(sep=' ', timespec='seconds')}"
+        case when:
+            return f"sleep until {_name(when) or 'a time'}"
 
 
 def _details(placed: Placed) -> Iterator[str]:
@@ -103,8 +124,14 @@ def _progress(shown: Progress | None) -> Iterator[str]:
 
 
 def _condition(placed: Placed) -> str:
-    name = getattr(placed.condition, "__name__", "")
-    return f"if {name}" if name.isidentifier() else "on a condition"
+    name = _name(placed.condition)
+    return f"if {name}" if name else "on a condition"
+
+
+def _name(function: object) -> str:
+    """Its name, if it has one that says anything."""
+    name = getattr(function, "__name__", "")
+    return name if name.isidentifier() else ""
 
 
 def _duration(duration: timedelta) -> str:

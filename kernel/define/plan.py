@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -23,23 +24,43 @@ Presets = Mapping[str, Mapping[str, BaseModel | Mapping[str, Any]]]
 """Named configurations: by name of the preset and id of the stage, a model or some of its fields."""
 
 
-class Placed(Struct, frozen=True):
+class Step(Struct, frozen=True, kw_only=True):
+    """A stage or a timer in its place.
+
+    Attributes:
+        sources: where its parameters come from: ids of stages, or ``RUN_INPUT``.
+        gates: ids of the timers that must have fired before.
+    """
+
+    sources: tuple[str, ...]
+    gates: tuple[str, ...] = ()
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The stages and timers it waits for, each once."""
+        return tuple(dict.fromkeys(id_ for id_ in (*self.sources, *self.gates) if id_ != RUN_INPUT))
+
+
+class Placed(Step, frozen=True, kw_only=True):
     """A stage in its place.
 
     Attributes:
         stage: the stage.
-        sources: where its parameters come from: ids of stages, or ``RUN_INPUT``.
         condition: says from the same values whether it runs; None if it always does.
     """
 
     stage: AnyStage
-    sources: tuple[str, ...]
     condition: Callable[..., bool] | None = None
 
-    @property
-    def after(self) -> tuple[str, ...]:
-        """The stages it waits for, each once."""
-        return tuple(dict.fromkeys(id_ for id_ in self.sources if id_ != RUN_INPUT))
+
+class Timer(Step, frozen=True, kw_only=True):
+    """A timer in its place.
+
+    Attributes:
+        until: for how long, until when, or what says so of the same values.
+    """
+
+    until: timedelta | datetime | Callable[..., datetime]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -48,8 +69,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     Attributes:
         id, version, input, deadline, chain, on_failure, on_cancel, presets: as ``Workflow`` was given them,
             the deadline in milliseconds.
-        placed: the stages by id, each after all that it depends on.
+        steps: the stages and timers by id, each after all that it depends on.
         current: the stages whose outputs come next, or are the result.
+        gates: the timers that must have fired before what comes next.
     """
 
     id: str
@@ -60,20 +82,31 @@ class Plan(Struct, frozen=True, kw_only=True):
     on_failure: OnFailure | None
     on_cancel: OnCancel
     presets: Presets
-    placed: Mapping[str, Placed] = {}
+    steps: Mapping[str, Placed | Timer] = {}
     current: tuple[str, ...] = (RUN_INPUT,)
+    gates: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> Mapping[str, Placed]:
+        """The stages by id."""
+        return {id_: step for id_, step in self.steps.items() if isinstance(step, Placed)}
+
+    def stage(self, id_: str) -> Placed | None:
+        """The stage of this id, if there is one."""
+        step = self.steps.get(id_)
+        return step if isinstance(step, Placed) else None
 
     def gives(self, source: str) -> Hint:
         """The type of what comes from a stage (with ``None`` if it may be skipped), or of the run's input."""
-        if source == RUN_INPUT:
+        placed = self.stage(source)
+        if placed is None:
             return self.input
-        placed = self.placed[source]
         returns = placed.stage.contract.returns
         return union((*members(returns), None)) if placed.condition else returns
 
     def proceeds(self, source: str) -> bool:
         """Whether what depends on a stage runs when that has failed."""
-        placed = self.placed.get(source)
+        placed = self.stage(source)
         return placed is not None and (placed.stage.options.on_failure or self.on_failure) == "proceed"
 
     def require_fit(self, stage: AnyStage, sources: tuple[str, ...]) -> None:
@@ -120,9 +153,9 @@ class Plan(Struct, frozen=True, kw_only=True):
         for preset, stages in self.presets.items():
             what = f"workflow {self.id!r}, preset {preset!r}"
             for id_, given in stages.items():
-                if id_ not in self.placed:
+                if (placed := self.stage(id_)) is None:
                     raise DefinitionError(f"{what}: there is no stage {id_!r}; there are: {', '.join(self.placed)}")
-                require_preset(given, self.placed[id_].stage, what)
+                require_preset(given, placed.stage, what)
 
 
 def _called(source: str) -> str:

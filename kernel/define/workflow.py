@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVarTuple, cast, overload
 
@@ -13,7 +14,7 @@ from kernel.define.compile import definition_of
 from kernel.define.config import configure, require_presets, same
 from kernel.define.diagram import flowchart
 from kernel.define.model import codec_of, is_model
-from kernel.define.plan import Placed, Plan, Presets
+from kernel.define.plan import Placed, Plan, Presets, Timer
 from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
 from kernel.define.shape import require_json
 from kernel.define.signature import is_plain, takes
@@ -22,7 +23,6 @@ from kernel.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import timedelta
 
     from kernel.core.definition import Definition
     from kernel.define.context import Context
@@ -260,13 +260,66 @@ class Workflow(Generic[In, *Now]):
         """
         return _workflow(replace(self._plan, current=self._ids_of(stages)))
 
+    def sleep(self, duration: timedelta, /) -> Workflow[In, *Now]:
+        """Wait before going on: as long as you like, at no cost while it lasts.
+
+        It begins when the values so far are there. What is added next begins after it, and so does the end of the
+        run; what comes next is as before. It must be over before the run's deadline.
+
+        Raises:
+            DefinitionError: it is no duration, or as long as the workflow's deadline, or longer.
+        """
+        what = f"workflow {self.id!r}, sleep"
+        length = milliseconds(duration, what)
+        if self._plan.deadline is not None and length >= self._plan.deadline:
+            raise DefinitionError(f"{what}: {duration} is not over before the workflow's deadline: give a longer one")
+        return self._pausing(duration)
+
+    def sleep_until(self, when: datetime | Callable[[*Now], datetime], /) -> Workflow[In, *Now]:
+        """Wait until an instant; as ``sleep``.
+
+        Args:
+            when: with a time zone; or a pure function of the values so far that gives it. One that has passed makes
+                nobody wait. If the function throws, gives something else, or an instant after the run's deadline,
+                the wait fails like a stage, and so, as a rule, does the run.
+
+        Raises:
+            DefinitionError: it is neither, or has no time zone.
+        """
+        what = f"workflow {self.id!r}, sleep_until"
+        if isinstance(when, datetime):
+            if when.utcoffset() is None:
+                raise DefinitionError(f"{what}: {when} has no time zone: give one, such as tzinfo=timezone.utc")
+        else:
+            count = len(self._plan.current)
+            if not takes(when, count) or not is_plain(when):
+                raise DefinitionError(f"{what}: give a datetime, or a plain function of {count} values that gives one")
+        return self._pausing(when)
+
+    def _pausing(self, until: timedelta | datetime | Callable[[*Now], datetime]) -> Workflow[In, *Now]:
+        plan = self._plan
+        number = 1 + sum(isinstance(step, Timer) for step in plan.steps.values())
+        while (id_ := f"sleep-{number}") in plan.steps:
+            number += 1
+        timer = Timer(sources=plan.current, gates=plan.gates, until=until)
+        return self._of(replace(plan, steps={**plan.steps, id_: timer}, gates=(id_,)))
+
+    def _of(self, plan: Plan) -> Workflow[In, *Now]:
+        """The same, with more steps."""
+        if len(plan.steps) > MAX_STAGES:
+            raise DefinitionError(f"workflow {self.id!r} has more than {MAX_STAGES} stages: split it into several")
+        return _workflow(plan)
+
     def _ids_of(self, stages: tuple[object, ...]) -> tuple[str, ...]:
-        placed = self._plan.placed
         for each in stages:
-            if not isinstance(each, Stage) or each.id not in placed or not placed[each.id].stage.same(each):
+            if (
+                not isinstance(each, Stage)
+                or (placed := self._plan.stage(each.id)) is None
+                or not placed.stage.same(each)
+            ):
                 raise DefinitionError(
                     f"workflow {self.id!r} does not hold {each!r}: add it first; "
-                    f"there are: {', '.join(placed) or 'none'}"
+                    f"there are: {', '.join(self._plan.placed) or 'none'}"
                 )
         if not stages:
             raise DefinitionError(f"workflow {self.id!r}: name at least one stage")
@@ -278,21 +331,19 @@ class Workflow(Generic[In, *Now]):
         sources: tuple[str, ...],
         condition: Callable[..., bool] | None = None,
     ) -> Workflow[In, *tuple[Any, ...]]:
-        placed = dict(self._plan.placed)
+        plan, steps = self._plan, dict(self._plan.steps)
         for each in stages:
             if not isinstance(each, Stage):
                 raise DefinitionError(f"workflow {self.id!r}: {each!r} is not a stage: decorate it with @stage")
-            if each.id in placed:
+            if each.id in steps:
                 raise DefinitionError(
                     f"workflow {self.id!r} has a stage {each.id!r} already: give this one another id, "
                     f"such as {each.function.__name__}.named({each.id + '-2'!r})"
                 )
-            self._plan.require_fit(each, sources)
-            placed[each.id] = Placed(each, sources, condition)
-        if len(placed) > MAX_STAGES:
-            raise DefinitionError(f"workflow {self.id!r} has more than {MAX_STAGES} stages: split it into several")
+            plan.require_fit(each, sources)
+            steps[each.id] = Placed(stage=each, sources=sources, gates=plan.gates, condition=condition)
         current = tuple(each.id for each in stages if isinstance(each, Stage))
-        return _workflow(replace(self._plan, placed=placed, current=current))
+        return self._of(replace(plan, steps=steps, current=current, gates=()))
 
     def require_complete(self) -> None:
         """See to it that there is something to run, and that presets are for stages and fields that there are.

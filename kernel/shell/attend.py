@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.definition import Definition
-from kernel.core.events import StageChecked, StageFailed, StageScheduled, StageStarted, StageSuspended
-from kernel.core.plan import Check, Execute, Idle, Overdue, Recover, Start, plan
+from kernel.core.events import StageChecked, StageFailed, StageScheduled, StageStarted, StageSuspended, TimerSet
+from kernel.core.plan import Check, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import StageStatus
 from kernel.ports import Poke
 from kernel.shell import heads
@@ -19,7 +19,7 @@ from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
-from kernel.shell.leave import lease_of, leave, send
+from kernel.shell.leave import WAITS, lease_of, leave, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
@@ -97,7 +97,7 @@ def _park(env: Environment, session: Session) -> Attended:
     return Attended(Outcome.PARKED)
 
 
-_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Settle)
+_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Fire, c.Settle)
 
 
 class _Worker:
@@ -132,8 +132,7 @@ class _Worker:
             self.others.clear()
         if session.state.asleep is not None:
             # Waits that were too long for a message when the run fell asleep may be short enough by now.
-            waiting = (StageStatus.RETRYING, StageStatus.SUSPENDED)
-            self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in waiting}
+            self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in WAITS}
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
@@ -155,6 +154,8 @@ class _Worker:
             case Check(stage=stage):
                 self.done += 1
                 self._commit_and_run(self._check(stage, now))
+            case Fire(timer=timer):
+                self._commit_and_run(c.Fire(timer, state.stages[timer].seq, self._chain()))
             case Recover(stage=stage):
                 self._recover(stage)
             case Overdue():
@@ -209,6 +210,8 @@ class _Worker:
                     self.timers[stage] = at
                 case StageSuspended(stage=stage, check_at=at) | StageChecked(stage=stage, check_at=at):
                     self.timers[stage] = at
+                case TimerSet(timer=timer, at=at):
+                    self.timers[timer] = at
                 case _:
                     pass
         if ready:

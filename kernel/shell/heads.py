@@ -110,7 +110,11 @@ def wake(env: Environment, session: Session, now: int) -> None:
 
 
 def sleep(env: Environment, session: Session, until: int) -> None:
-    """After the commit that put the run to sleep: move ``due`` to shortly before it must wake."""
+    """After the commit that put the run to sleep: move ``due`` to shortly before it must wake.
+
+    Everything is published by then, so the cursor moves with it: as long as no commit past this one was announced,
+    nobody else can have moved it further.
+    """
     for _ in range(2):  # a refusal tells what a tick has made of ``due`` meanwhile
         if session.head.due_seq > session.state.seq or not is_near(env, session, until):
             return
@@ -118,6 +122,9 @@ def sleep(env: Environment, session: Session, until: int) -> None:
             guard=Guard.SLEEP_IS_LATEST,
             due=until - lead(env),
             due_seq=session.state.seq,
+            published=session.state.seq,
+            published_events=0,
+            publish_failures=0,
             seen_due=session.head.due,
         )
         _update(env, session, change)

@@ -20,6 +20,9 @@ from kernel.shell.load import Session, sign_of_life
 from kernel.shell.logs import log
 from kernel.shell.outbox import Flush, flush
 
+WAITS = frozenset({StageStatus.RETRYING, StageStatus.SUSPENDED, StageStatus.WAITING})
+"""What a stage is in while it waits for its time, and nothing else."""
+
 
 def send(env: Environment, pokes: Sequence[tuple[Poke, int]]) -> None:
     """Send pokes, each to arrive at its time in milliseconds (0: at once), or as late as a message can be delayed.
@@ -61,7 +64,7 @@ def leave(
         env: the ports.
         session: the run.
         by: who leaves, for the log.
-        timers: retries and checks that this look has set, by stage, in milliseconds.
+        timers: retries, checks and timers that this look has set, by stage, in milliseconds.
         met: end of the lease of somebody else whom this look met.
         until: monotonic time in seconds by which to be done.
         counting: failures to publish count against their event, as those that ticks see do.
@@ -75,11 +78,15 @@ def leave(
     flushed = flush(env, session, counting=counting)
     if not flushed.clean:
         return flushed  # nobody sleeps and nothing is over before it is published
-    if session.state.status.finished:
+    state = session.state
+    if state.status.finished:
         if not heads.is_final(session):
             heads.finalise(env, session)
-    elif session.state.asleep is not None and heads.is_near(env, session, session.state.asleep):
-        heads.sleep(env, session, session.state.asleep)
+        return flushed
+    if state.asleep is not None and heads.is_near(env, session, state.asleep):
+        heads.sleep(env, session, state.asleep)
+    if (flushed.published or flushed.dead) and session.head.published < state.seq:
+        heads.move_cursor(env, session, state.seq)
     return flushed
 
 
@@ -94,7 +101,7 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
         for stage, at in timers.items()
         if stage in state.active
         and state.stages[stage].at == at <= soon  # what is later is found by the due index
-        and state.stages[stage].status in (StageStatus.RETRYING, StageStatus.SUSPENDED)
+        and state.stages[stage].status in WAITS
     ]
     if met is not None:
         times.append(("", met + skew))

@@ -62,8 +62,8 @@ class Flush(Struct, frozen=True):
 def flush(env: Environment, session: Session, *, counting: bool = False) -> Flush:
     """Publish what the cursor says is still to be published.
 
-    The cursor itself is moved here only when something is left over or the run goes on; for a finished run that is
-    flushed clean, finalising moves it.
+    The cursor itself is moved here only when something is left over; with a run that is flushed clean, ``leave`` moves
+    it, together with what else is to be said of the head.
 
     Args:
         env: the ports.
@@ -92,8 +92,6 @@ def flush(env: Environment, session: Session, *, counting: bool = False) -> Flus
                 _bury(env, session, letter, (seq, index), problem)
                 dead += 1
             failures = 0
-    if not session.state.status.finished and (published or dead):
-        heads.move_cursor(env, session, session.state.seq)
     return Flush(published, dead, clean=True)
 
 

@@ -37,7 +37,7 @@ class Counts(Struct):
         looked: due runs that were claimed and loaded.
         claimed: runs or stages that were ready and had nobody: poked.
         suspended: suspended stages whose check was due: poked.
-        timers: retries that were due: poked.
+        timers: retries and timers that were due: poked.
         reaped: attempts whose lease had run out.
         slept: runs put to sleep (again).
         woken: sleeping runs whose time is near: poked.
@@ -193,7 +193,7 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
                 counts.claimed += 1
             case StageStatus.SUSPENDED if stage.at <= sure:
                 counts.suspended += 1
-            case StageStatus.RETRYING if stage.at <= sure:
+            case StageStatus.RETRYING | StageStatus.WAITING if stage.at <= sure:
                 counts.timers += 1
             case StageStatus.RUNNING if stage.at <= sure and lease_of(env, session, id_) <= sure:
                 try:

@@ -167,6 +167,12 @@ class MemoryStore:
             found = [Due(ref, due) for ref, due in self._due.get(shard, {}).items() if due <= until]
         return sorted(found, key=lambda entry: entry.due)[:limit]
 
+    @property
+    def earliest(self) -> int | None:
+        """When a tick will find something."""
+        with self._lock:
+            return min((due for entries in self._due.values() for due in entries.values()), default=None)
+
     def runs(self, listing: str, low: str, high: str, limit: int) -> Sequence[Listed]:
         """Entries of the *runs* index, latest first."""
         with self._lock:

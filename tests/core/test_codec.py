@@ -28,6 +28,8 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    TimerFired,
+    TimerSet,
     Value,
 )
 from kernel.core.evolve import fold
@@ -52,6 +54,8 @@ EVENTS: tuple[AnyEvent, ...] = (
     StageFailed("charge", 1, ERROR, NOW + 1_000),
     StageSuspended("render", 1, codec.inline(b'{"id":"j-1"}'), NOW + 60_000, NOW + 600_000),
     StageChecked("render", NOW + 120_000, 0.25, ERROR),
+    TimerSet("sleep-1", NOW + 3_600_000),
+    TimerFired("sleep-1"),
     LeaseExpired("charge", 1),
     Slept(NOW + 3_600_000),
     Closed(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
@@ -148,3 +148,38 @@ def test_the_same_stage_twice_is_two_nodes() -> None:
     twice = Workflow("twice", input=Order).then(charge).then(pack)
     again = twice.step(pack.named("pack-2"), after=charge)
     assert [line for line in again.diagram().splitlines() if "[" in line][3:5] == ['    s2["pack"]', '    s3["pack-2"]']
+
+
+def due(receipt: str) -> datetime:
+    return datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_timers_stand_between_what_they_hold_apart() -> None:
+    flow = Workflow("slow", input=Order).then(charge).sleep(timedelta(days=3)).then(pack)
+    later = flow.output(charge).sleep_until(datetime(2030, 1, 1, tzinfo=UTC)).sleep_until(due)
+    assert later.diagram().splitlines()[4:] == [
+        '    input(["Order"])',
+        '    s1["charge"]',
+        "    input --> s1",
+        '    s1u["refund"]',
+        "    s1 -. undone by .-> s1u",
+        '    s2{{"sleep 3 d"}}',
+        "    s1 --> s2",
+        '    s3["pack"]',
+        "    s2 --> s3",
+        '    s4{{"sleep until 2030-01-01 00:00:00+00:00"}}',
+        "    s1 --> s4",
+        '    s5{{"sleep until due"}}',
+        "    s4 --> s5",
+        '    result(["str"])',
+        "    s5 --> result",
+    ]
+
+
+def test_a_run_that_waits_shows_where() -> None:
+    flow = Workflow("slow", input=Order).then(charge).sleep(timedelta(days=3)).then(pack)
+    play = Play(flow)
+    run = play.start(flow, Order())
+    while play.step():
+        pass
+    assert '    s2{{"sleep 3 d<br/>waiting"}}:::waiting' in flow.diagram(play.look(run)).splitlines()

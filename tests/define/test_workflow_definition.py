@@ -604,3 +604,24 @@ def test_stages_are_values_that_many_workflows_may_hold() -> None:
     one: Stage[Receipt, Order] = charge
 
     assert start("a").then(one).definition.fingerprint == start("b").then(one).definition.fingerprint
+
+
+def test_waits_are_part_of_the_fingerprint_but_not_how_long_they_are() -> None:
+    flow = Workflow("w", input=Order).then(charge)
+    plain = flow.then(pack)
+    day, week = (flow.sleep(timedelta(days=days)).then(pack) for days in (1, 7))
+    other = flow.then(pack).sleep(timedelta(days=1))
+    assert day.definition.fingerprint == week.definition.fingerprint
+    assert len({each.definition.fingerprint for each in (plain, day, other)}) == 3
+
+
+def test_a_wait_has_an_id_that_no_stage_has() -> None:
+    flow = Workflow("w", input=Order).then(charge.named("sleep-1")).sleep(timedelta(days=1)).sleep(timedelta(days=1))
+    assert list(flow.definition.stages) == ["sleep-1", "sleep-2", "sleep-3"]
+    with pytest.raises(DefinitionError, match="has a stage 'sleep-2' already"):
+        flow.then(pack.named("sleep-2"))
+
+
+def test_a_workflow_only_of_waits_has_nothing_to_run() -> None:
+    with pytest.raises(DefinitionError, match="has no stages"):
+        _ = Workflow("w", input=Order).sleep(timedelta(days=1)).definition

@@ -532,10 +532,11 @@ def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     assert [event.type for event in play.sink.events] == ["RunCreated", "RunCompleted"]
 
 
-def test_the_pages_diagram_is_drawn_from_its_definition(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workflow", ["order", "trial"])
+def test_the_pages_diagrams_are_drawn_from_their_definitions(workflow: str, tmp_path: Path) -> None:
     page = DOCS / "workflows.md"
     (tmp_path / "shop.py").write_text(files(page)["shop.py"])
 
-    drawn = runpy.run_path(str(tmp_path / "shop.py"))["order"].diagram()
+    drawn = runpy.run_path(str(tmp_path / "shop.py"))[workflow].diagram()
 
     assert drawn in fences(page, "mermaid")

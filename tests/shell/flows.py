@@ -116,6 +116,7 @@ def publish(ctx: Context, note: Note) -> Note:
 
 
 media_slow = Workflow("media-slow", input=Order).then(render_slowly).then(publish)
+napping = Workflow("napping", input=Order).then(charge).sleep(timedelta(minutes=1)).then(publish)
 
 
 def _steps(count: int, *, chain: bool = True) -> Workflow[Order, Note]:
@@ -127,4 +128,4 @@ def _steps(count: int, *, chain: bool = True) -> Workflow[Order, Note]:
 
 steps = {(count, chain): _steps(count, chain=chain) for count in (1, 5, 12, 40) for chain in (True, False)}
 
-ALL = (order, order_stopping, media_slow, *steps.values())
+ALL = (order, order_stopping, media_slow, napping, *steps.values())

@@ -23,6 +23,8 @@ from kernel.core.events import (
     StageFailed,
     StageSkipped,
     StageStarted,
+    TimerFired,
+    TimerSet,
 )
 from kernel.core.plan import Idle, Over, plan
 from kernel.ports import LOG, Commit, Published, RunRef
@@ -122,7 +124,7 @@ class Witness:
         self.undone: list[str] = []
         self.over = False
 
-    def see(self, event: AnyEvent) -> None:
+    def see(self, event: AnyEvent) -> None:  # noqa: C901 - one case for each event
         """One event after the other."""
         assert not self.over or isinstance(event, RunReopened | Closed), f"cancel-wins-whole: {event} after the end"
         match event:
@@ -135,6 +137,10 @@ class Witness:
             case StageStarted(stage=stage, attempt=attempt):
                 self._started(stage)
                 self.attempt[stage] = attempt
+            case TimerSet(timer=stage):
+                self._started(stage)
+            case TimerFired(timer=stage):
+                self._ended(stage, "completed")
             case StageCompleted(stage=stage, output=output):
                 self._ended(stage, "completed")
                 said = "" if output.json is UNSET else bytes(output.json).decode()

@@ -251,7 +251,7 @@ def events(play: Play, ref: RunRef, kind: type[Any]) -> list[Any]:
 
 
 def _short(event: AnyEvent) -> str:
-    return f"{type(event).__name__} {getattr(event, 'stage', '')}".rstrip()
+    return f"{type(event).__name__} {getattr(event, 'stage', getattr(event, 'timer', ''))}".rstrip()
 
 
 def delays(play: Play) -> list[int]:

@@ -19,7 +19,7 @@ from kernel.shell.attend import attend
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
 from tests.guards import switched_off
-from tests.shell.flows import Order, media_slow, order, steps, world
+from tests.shell.flows import Order, media_slow, napping, order, steps, world
 
 HOUR = 3_600_000
 
@@ -182,12 +182,12 @@ def finalise_is_latest() -> None:
 
 def cursor_as_seen() -> None:
     """A flusher that was frozen does not move the outbox cursor back, nor over what it has not published."""
-    play = Play(media_slow)
-    ref = play.start(media_slow, Order())
+    play = Play(napping)
+    ref = play.start(napping, Order())
 
     def others() -> None:
         play.attend(ref)
-        play.clock.move(HOUR + 5_000)
+        play.clock.move(65_000)
         play.attend(ref)
         seen.append(head_of(play, ref).published)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 from pydantic import BaseModel
@@ -138,6 +138,15 @@ assert_type(side_by_side.then(ship_anyhow), Workflow[Order, Shipment])
 
 # A condition sees the values so far; what follows sees None when it did not hold.
 perhaps = charged.then_if(lambda receipt: receipt.id != "", pack)
+
+
+def due(receipt: Receipt) -> datetime:
+    return datetime.now(UTC)
+
+
+waiting = charged.sleep(timedelta(days=3)).sleep_until(due).sleep_until(datetime.now(UTC)).then(pack)
+assert_type(waiting, Workflow[Order, Parcel])
+assert_type(side_by_side.sleep(timedelta(days=3)), Workflow[Order, Parcel, Invoice])
 assert_type(perhaps, Workflow[Order, Parcel | None])
 assert_type(perhaps.then(wrap).then(count), Workflow[Order, int])
 assert_type(

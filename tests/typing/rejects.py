@@ -95,6 +95,9 @@ charged.together(pack, bill, pack.named("twice")).then(ship)  # type: ignore[arg
 perhaps.then(weigh)  # type: ignore[arg-type]  # the Parcel may be None
 perhaps.then(ship)  # type: ignore[arg-type]  # one output comes, it takes two
 charged.then_if(lambda receipt: receipt.total > 0, pack)  # type: ignore[attr-defined]  # a Receipt has no total
+charged.sleep(3)  # type: ignore[arg-type]  # a duration has a unit
+charged.sleep_until(lambda receipt: receipt.total)  # type: ignore[attr-defined]  # a Receipt has no total
+charged.sleep_until(lambda receipt: receipt.id)  # type: ignore[arg-type, return-value]  # a time is a datetime
 charged.then_if(lambda parcel, invoice: True, pack)  # type: ignore[arg-type, misc]  # one value comes, it takes two
 side_by_side.step(ship, after=(bill, pack))  # type: ignore[arg-type]  # joined in the wrong order
 side_by_side.step(ship, after=pack)  # type: ignore[arg-type]  # one output comes, it takes two

@@ -23,8 +23,8 @@ class Stage(Struct):
     Attributes:
         starts: how often it was started.
         claim: number of the commit that started the attempt that runs or has suspended itself.
-        status: "", scheduled, running, expired, waiting (for a retry), suspended, completed, failed, skipped; left, if
-            the run is undone before the stage got anywhere.
+        status: "", scheduled, running, expired, waiting (for a retry), suspended, set (a timer), completed, failed,
+            skipped; left, if the run is undone before the stage got anywhere.
         due: true time since when it needs somebody; its retry, its check or the end of its lease must not happen
             before.
     """
@@ -49,6 +49,7 @@ class Books(Struct):
         undo: what is to be undone, in order; None as long as nothing is.
         undone: how much of that is over, one way or the other.
         cancelled: the run was cancelled, or is being undone for it.
+        slept: milliseconds for which timers were set, all added up.
         over: it has ended.
     """
 
@@ -62,6 +63,7 @@ class Books(Struct):
     undo: tuple[str, ...] | None = None
     undone: int = 0
     cancelled: bool = False
+    slept: int = 0
     over: bool = False
 
     @property
@@ -120,4 +122,4 @@ class Books(Struct):
             + sum(spec.retry.delay(failed, 0.0) for failed in range(1, spec.retry.attempts))
             for spec in self.definition.stages.values()
         )
-        return self.definition.deadline is None and waits < LEISURE
+        return self.definition.deadline is None and waits + self.slept < LEISURE

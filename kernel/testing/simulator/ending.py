@@ -27,7 +27,7 @@ def undoing(books: Books, event: CompensationStarted) -> None:
     books.undo = event.stages
     books.cancelled = event.cancelled is not None
     for stage in books.stages.values():
-        if stage.status in {"scheduled", "waiting", "suspended"}:
+        if stage.status in {"scheduled", "waiting", "suspended", "set"}:
             stage.status = "left"
 
 

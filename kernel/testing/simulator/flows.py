@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from kernel.define.policy import Retry
+from kernel.define.policy import OnCancel, Retry
 from kernel.define.workflow import Workflow
 from kernel.testing.simulator.bodies import Bodies, Options, Ticket, configured, make_stage, suspending, taking
 from kernel.testing.simulator.chance import Chance, mix
 from kernel.testing.simulator.stagehand import Stagehand
+from kernel.testing.simulator.world import EPOCH
 
 MANY = 300
 """Checks that make a log which is read in more than one page."""
@@ -40,6 +41,8 @@ class _Maker:
         self._trouble = self._chance.pick((0.0, 0.1, 0.3, 0.6))
         self._bodies = Bodies(hand, self._seed, self._trouble)
         self._presets: dict[str, Any] = {}
+        pauses = Chance(self._seed, "pauses")
+        self._pauses = pauses if pauses.happens(0.25) else None
 
     def flow(self) -> Flow:
         chance = self._chance
@@ -55,17 +58,21 @@ class _Maker:
             plain.append((made, sources))
             if has_options:
                 self._presets[made.id] = Options(size=2)
+        chain, on_failure = chance.happens(0.7), self._on_failure()
+        on_cancel: OnCancel = chance.pick(("stop", "compensate"))
+        deadline = chance.pick((None, None, *(timedelta(minutes=minutes) for minutes in (3, 3, 20, 300))))
         flow: Any = Workflow(
             self._id,
             input=Ticket,
             version=self._version,
-            chain=chance.happens(0.7),
-            on_failure=self._on_failure(),
-            on_cancel=chance.pick(("stop", "compensate")),
-            deadline=chance.pick((None, None, *(timedelta(minutes=minutes) for minutes in (3, 3, 20, 300)))),
+            chain=chain,
+            on_failure=on_failure,
+            on_cancel=on_cancel,
+            deadline=deadline,
             presets={"big": self._presets} if self._presets else None,
         )
         for made, sources in plain:
+            flow = self._pausing(flow, deadline)
             after = tuple(stages[source] for source in sources)
             if len(after) == 1 and (wide or chance.happens(0.2)):
                 flow = flow.output(*after).then_if(_condition(None) if wide else self._condition(), made)
@@ -75,6 +82,17 @@ class _Maker:
                 flow = flow.step(made, after=after)
         finished: Flow = flow
         return finished
+
+    def _pausing(self, flow: Any, deadline: timedelta | None) -> Any:  # noqa: ANN401 - a workflow, of whatever type
+        """A wait before the next stage, in a workflow that has any."""
+        pauses = self._pauses
+        if pauses is None or not pauses.happens(0.4):
+            return flow
+        seconds = pauses.pick((0.001, 1, 30, 600, 1_200, 7_200))
+        length = timedelta(seconds=seconds)
+        if pauses.happens(0.5) and (deadline is None or length < deadline):
+            return flow.sleep(length)
+        return flow.sleep_until(_instant(pauses.pick((seconds, seconds, -1_000, None))))
 
     def _sources(self, number: int, *, long: bool) -> list[int]:
         """Which earlier stages a stage comes after."""
@@ -128,6 +146,18 @@ class _Maker:
             return make_stage(**options)(suspending(body)).named(id_), False
         function = configured(body) if has_options else taking(body)[inputs]
         return make_stage(**options)(function).named(id_), has_options
+
+
+def _instant(seconds: float | None) -> Callable[[*tuple[object, ...]], datetime]:
+    """A time to sleep until, some time after every history began, or one that cannot be told."""
+
+    def when(*_given: object) -> datetime:
+        if seconds is None:
+            message = "cannot tell"
+            raise KeyError(message)
+        return datetime.fromtimestamp(EPOCH / 1000 + seconds, UTC)
+
+    return when
 
 
 def _condition(answer: bool | None) -> Callable[[object], bool]:  # noqa: FBT001 - it is the answer

@@ -19,7 +19,7 @@ class Lateness:
 
     - a run that was created begins;
     - a stage that was scheduled is started, or one whose lease was found to be over is settled;
-    - a retry is started, a check is made (and is over within its timeout);
+    - a retry is started, a timer fires, a check is made (and is over within its timeout);
     - an attempt whose lease is over is reaped;
     - a run past its deadline is failed,
 
@@ -34,7 +34,7 @@ class Lateness:
         self._world = world
         self._look = limits.tick + limits.look_grace
 
-    def judge(self, books: Books) -> None:
+    def judge(self, books: Books) -> None:  # noqa: C901 - one case for each status
         """Nothing that a run needs has waited too long by now."""
         if books.over:
             return
@@ -52,6 +52,8 @@ class Lateness:
                     self._judge(f"what follows on the lease of {id_}", stage.due, books)
                 case "waiting":
                     self._judge(f"a retry of {id_}", stage.due, books)
+                case "set":
+                    self._judge(f"the timer {id_}", stage.due, books)
                 case "suspended":
                     self._judge(f"a check of {id_}", stage.due, books, takes=books.spec(id_).timeout)
                 case "running":

@@ -23,6 +23,8 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    TimerFired,
+    TimerSet,
 )
 from kernel.ports import Commit
 from kernel.testing.simulator import ending
@@ -35,6 +37,7 @@ EXPECTED_ERRORS = frozenset(
         "PermanentError",
         "SystemExit",
         "KeyError",
+        "BeyondDeadline",
         "StageTimedOut",
         "LeaseLost",
         "WaitLimitReached",
@@ -108,6 +111,13 @@ class Witness:
                 self._sets(id_, at, commit, when)
             case StageSkipped(stage=id_):
                 self._end(id_, "skipped")
+            case TimerSet(timer=id_, at=at):
+                self._scheduled(id_, when)
+                self.books.of(id_).status = "set"
+                self.books.slept += max(0, at - commit.at)
+                self._sets(id_, max(at, commit.at), commit, when)  # nobody is late for what had passed before
+            case TimerFired(timer=id_):
+                self._fires(id_, when)
             case LeaseExpired(stage=id_):
                 self._expired(id_, when, since)
             case Slept(until=until):
@@ -201,6 +211,12 @@ class Witness:
         if self.books.of(id_).status != "suspended":
             self._fail("stale-cannot-commit", f"{id_}, which is {self.books.of(id_).status}, is checked")
         self._due(id_, "a check", when)
+
+    def _fires(self, id_: str, when: int) -> None:
+        if self.books.of(id_).status != "set":
+            self._fail("timers-fire-once", f"{id_}, which is {self.books.of(id_).status}, fires")
+        self._due(id_, "a timer", when)
+        self._end(id_, "completed")
 
     def _expired(self, id_: str, when: int, since: int) -> None:
         stage = self._running(id_, "reaped")

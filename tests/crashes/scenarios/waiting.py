@@ -28,6 +28,18 @@ def retried_after_sleep(world: Deployment, client: Client) -> None:
     client.start("delays")
 
 
+@scenario(flows.TIMERS, platform=FAST)
+def a_timer(world: Deployment, client: Client) -> None:
+    """A minute's wait between two stages."""
+    client.start("timers")
+
+
+@scenario(flows.SLEEPS, tick=RARELY, longer=20 * MINUTE, needs={"woken": 2})
+def a_long_timer(world: Deployment, client: Client) -> None:
+    """Twenty minutes' wait between two stages: the run sleeps."""
+    client.start("sleeps")
+
+
 @scenario(flows.POLLS, platform=FAST)
 def polled(world: Deployment, client: Client) -> None:
     """A check that is not ready, then throws, then is ready."""

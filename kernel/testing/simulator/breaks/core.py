@@ -63,6 +63,12 @@ FENCES = (
         ),
     ),
     part(
+        "timer-fence",
+        "A timer fires once, and not in a run that has ended meanwhile.",
+        ("timers-fire-once", "cancel-wins-whole"),
+        (f"{DECIDE}:_fire", "draft.current(command.timer, command.seq, StageStatus.WAITING)", "pass"),
+    ),
+    part(
         "close-fence",
         "Only a finished run is closed.",
         "cancel-wins-whole",
@@ -227,6 +233,12 @@ TIMES = (
         "A check waits for its time.",
         "timers-are-never-early",
         (f"{PLAN}:_step", "case StageStatus.SUSPENDED if stage.at <= sure:", "case StageStatus.SUSPENDED:"),
+    ),
+    part(
+        "timer-time",
+        "A timer waits for its time.",
+        "timers-are-never-early",
+        (f"{PLAN}:_step", "case StageStatus.WAITING if stage.at <= sure:", "case StageStatus.WAITING:"),
     ),
 )
 """When."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -198,10 +198,19 @@ _REQUESTS: Sequence[tuple[tuple[bytes, bytes | None], tuple[bytes, bytes | None]
 """Two requests as they were recorded, and whether they are the same."""
 
 
+_PATIENT = (
+    BEGUN.sleep(timedelta(seconds=90))
+    .then(PACK)
+    .sleep(timedelta(microseconds=1_500))
+    .sleep_until(datetime(2030, 1, 1, tzinfo=UTC))
+    .sleep_until(lambda _parcel: datetime(2030, 1, 1, tzinfo=UTC))
+)
+
+
 def _drawn(given: Flow) -> bool:
     """Every stage is drawn, of a workflow and of a run."""
     text = given.diagram()
-    ids = given.definition.stages
+    ids = given.definition.code
     return all(f'"{id_}' in text for id_ in ids if not id_.startswith("compensate:"))
 
 
@@ -233,6 +242,6 @@ ODDITIES: Oddities = {
         lambda chance: chance.pick("\u00e9\0\n~") * chance.below(501),
     ),
     "two requests": (lambda given: _BAGS.same(*given[:2]) is given[2], one_of(*_REQUESTS)),
-    "a drawing": (_drawn, one_of(_ODD, _BAGS, BEGUN, crowd())),
+    "a drawing": (_drawn, one_of(_ODD, _BAGS, BEGUN, crowd(), _PATIENT)),
     "what may be a run's id": (lambda given: is_run_id(given[0]) is given[1], _run_ids),
 }

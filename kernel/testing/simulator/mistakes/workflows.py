@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Annotated
 
@@ -132,6 +132,19 @@ _BUILDING = {
     ),
     "preset 'big': there is no stage 'pcak'; there are: charge": one_of(
         lambda _flow: Flow("w", input=Order, presets={"big": {"pcak": {}}}).then(CHARGE).definition
+    ),
+    "sleep is {0.args[0]!r}: give a datetime.timedelta": lambda chance: partial(
+        lambda wrong, flow: flow.sleep(wrong), chance.pick((5, "1h", None, date(2026, 1, 1)))
+    ),
+    "give at least 0:00:00.001": lambda chance: partial(lambda wrong, flow: flow.sleep(wrong), TOO_SHORT(chance)),
+    "is not over before the workflow's deadline: give a longer one": one_of(
+        lambda _flow: Flow("w", input=Order, deadline=HOUR).then(CHARGE).sleep(HOUR)
+    ),
+    "has no time zone: give one, such as tzinfo=timezone.utc": one_of(
+        lambda flow: flow.sleep_until(datetime(2030, 1, 1))  # noqa: DTZ001 - the mistake
+    ),
+    "give a datetime, or a plain function of 1 values that gives one": lambda chance: partial(
+        lambda wrong, flow: flow.sleep_until(wrong), chance.pick((None, HOUR, "tomorrow", lambda: None, _later_if))
     ),
     "presets are not configurations by name and stage": lambda chance: partial(
         lambda wrong, _flow: Flow("w", input=Order, presets=wrong),
