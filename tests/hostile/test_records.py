@@ -237,6 +237,9 @@ def test_a_damaged_item_is_refused_or_means_what_it_says(raw: Any) -> None:
     expected: Any = items.to_attributes(REF, item)
     for name in expected.keys() - {"PK"}:
         ((kind, written),) = expected[name].items()
+        if name == "look" and name not in raw:
+            assert written == "", "no tick has looked, as far as this head says"
+            continue
         read = raw[name][kind]
         assert float(read) == float(written) if kind == "N" else read == written, name
 
