@@ -97,13 +97,14 @@ class Replayed(Struct, frozen=True):
 
 
 class VersionInfo(Struct, frozen=True):
-    """A version of a workflow: its stages in order, names of presets, and the JSON Schema of its input."""
+    """A version of a workflow: its stages in order, names of presets, and JSON Schemas of its input and events."""
 
     version: int
     fingerprint: str
     stages: list[str]
     presets: list[str]
     input: dict[str, Any]
+    events: dict[str, dict[str, Any]]
 
 
 class WorkflowInfo(Struct, frozen=True):

@@ -20,6 +20,8 @@ from handlers.operations import Operations
 from handlers.problems import MEDIA_TYPE, Failure, headers_of, problem_of
 from handlers.requests import (
     LAST,
+    EventBody,
+    EventId,
     Key,
     Moment,
     Names,
@@ -35,6 +37,7 @@ from handlers.routes import ROUTES, methods_of, route
 from handlers.tenants import Caller, caller_of
 from infra.settings import Settings
 from kernel.shell.read import RunView
+from kernel.shell.receive import EventView
 
 KEY_HEADER = "Idempotency-Key"
 LONGEST_WAIT = 25
@@ -183,6 +186,18 @@ class Api:
         """Let a finished run go on from a stage."""
         shown = self._operations.rerun(self._caller, run=run, stage=body.stage, reason=body.reason)
         return _answer(shown, HTTPStatus.ACCEPTED)
+
+    @route("POST", "/runs/<run>/events", {202: EventView}, 404, 409, 422, body=True)
+    def send_event(self, run: Run, body: Annotated[EventBody, params.Body()]) -> Answer:
+        """Send an event to a run; the same id again gives the same answer."""
+        sent = self._operations.send_event(self._caller, run=run, **dict(body))
+        location = f"{self._request.base}/runs/{run}/events/{sent.event}"
+        return _answer(sent, HTTPStatus.ACCEPTED, Location=location)
+
+    @route("GET", "/runs/<run>/events/<event>", {200: EventView}, 404, 422)
+    def show_event(self, run: Run, event: Annotated[EventId, params.Path()]) -> Answer:
+        """Show what became of an event."""
+        return _answer(self._operations.show_event(self._caller, run=run, event=event))
 
     @route("GET", "/runs/<run>/dead-letters", {200: answers.DeadLetterList}, 404)
     def list_dead_letters(self, run: Run) -> Answer:

@@ -13,6 +13,8 @@ from handlers.requests import (
     LAST,
     WHOLE,
     Body,
+    EventBody,
+    EventId,
     Key,
     Moment,
     Name,
@@ -89,6 +91,16 @@ class Change(OfRun, ReasonBody):
     """Change a run, with a reason."""
 
 
+class Send(OfRun, EventBody):
+    """Send an event to a run."""
+
+
+class OfEvent(OfRun):
+    """An operation on an event that was sent to a run."""
+
+    event: EventId
+
+
 class Rerun(OfRun, RerunBody):
     """Rerun a run from a stage."""
 
@@ -102,6 +114,8 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "cancel": (Change, Operations.cancel),
     "retry": (Change, Operations.retry),
     "rerun": (Rerun, Operations.rerun),
+    "send_event": (Send, Operations.send_event),
+    "show_event": (OfEvent, Operations.show_event),
     "dead_letters": (OfRun, Operations.dead_letters),
     "replay_dead_letters": (OfRun, Operations.replay_dead_letters),
     "diagram": (OfWorkflow, Operations.diagram),

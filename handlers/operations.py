@@ -38,6 +38,7 @@ from kernel.shell import heads, outbox
 from kernel.shell import read as kernel_read
 from kernel.shell.cancel import cancel
 from kernel.shell.load import Session
+from kernel.shell.receive import EventView, accept, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 
@@ -195,6 +196,15 @@ class Operations:
         by = caller.by
         return self._changed(caller, run, lambda ref: rerun(self.env, ref, stage, by=by, reason=reason))
 
+    def send_event(self, caller: Caller, *, run: str, event: str, payload: object, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
+        """Accept an external event for a run."""
+        text = json_text(payload, "payload")
+        return accept(self.env, RunRef(caller.tenant, run), event, text, by=caller.by, id_=id)
+
+    def show_event(self, caller: Caller, *, run: str, event: str) -> EventView:
+        """What became of an external event, by its id."""
+        return look_up(self.env, RunRef(caller.tenant, run), event)
+
     def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
         ref = RunRef(caller.tenant, run)
         change(ref)
@@ -274,4 +284,5 @@ def _version(workflow: Workflow[Any, *tuple[Any, ...]]) -> VersionInfo:
         stages=[id_ for id_ in definition.code if not id_.startswith(COMPENSATE)],
         presets=list(workflow.presets),
         input=workflow.input_schema(),
+        events=workflow.event_schemas(),
     )

@@ -26,6 +26,11 @@ Reason = Annotated[str, Field(max_length=500, pattern=_TEXT, description="Why, f
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_TEXT)]
 
 
+EventId = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Id of the event.")
+]
+
+
 def _key(given: str) -> str:
     try:
         return check_key("key", given)
@@ -81,11 +86,22 @@ class RerunBody(ReasonBody):
     stage: Name = Field(description="Id of the stage that runs again, with all that depends on it.")
 
 
+class EventBody(Body):
+    """An external event for a run."""
+
+    event: Name = Field(description="Its class: `GET /workflows` has those that the run's workflow waits for.")
+    payload: Any = Field(description="What it carries; `GET /workflows` has its JSON Schema.")
+    id: EventId | None = Field(None, description="The same id is the same event, however often it is sent.")
+
+
+_AS_SENT = ("input", "payload")
+"""Fields of a body that stay JSON text: a model of the user's reads them once, as they were sent."""
+
 _object = msgspec.json.Decoder(dict[str, Raw])
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The fields of a body. ``input`` stays JSON text: the workflow's model reads it once, as it was sent.
+    """The fields of a body. Those for a model of the user's stay JSON text.
 
     Raises:
         Failure: 400: it is not JSON as RFC 8259 defines it. 422: it is no object, or too deep.
@@ -100,10 +116,14 @@ def read_object(text: str) -> dict[str, Any]:
         raise Failure(400, f"The body is not JSON as RFC 8259 defines it: {error}.") from error
     if not isinstance(fields, dict):
         raise Failure(422, "The body must be a JSON object.", (("body", "give a JSON object"),))
-    return fields | {"input": _object.decode(text)["input"]} if "input" in fields else fields
+    kept = [name for name in _AS_SENT if name in fields]
+    if not kept:
+        return fields
+    raw = _object.decode(text)
+    return fields | {name: raw[name] for name in kept}
 
 
-def json_text(value: object) -> bytes:
+def json_text(value: object, where: str = "input") -> bytes:
     """A value as JSON text: one that was kept as text, or one that Lambda has read already.
 
     Raises:
@@ -115,7 +135,7 @@ def json_text(value: object) -> bytes:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
     except (ValueError, TypeError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InvalidInput("the input is not JSON as RFC 8259 defines it", (("input", what),)) from error
+        raise InvalidInput(f"the {where} is not JSON as RFC 8259 defines it", ((where, what),)) from error
 
 
 def plain_text(event: Mapping[str, Any], most: int) -> str:

@@ -192,7 +192,7 @@ def parse(body: object) -> Poke:
         raise ForeignMessage(f"not a poke: there is no version {message.v}")
     for problem in _problems(message):
         raise ForeignMessage(f"not a poke: {problem}")
-    return Poke(tenant=message.tenant, run=message.run, stage=message.stage, at=message.at)
+    return Poke(tenant=message.tenant, run=message.run, stage=message.stage, at=message.at, event=message.event)
 
 
 def _refuse_newer(body: str) -> None:
@@ -208,15 +208,18 @@ def _refuse_newer(body: str) -> None:
 
 
 def _problems(poke: Poke) -> Iterator[str]:
-    for name, value in (("tenant", poke.tenant), ("run", poke.run), ("stage", poke.stage)):
+    names = (("tenant", poke.tenant), ("run", poke.run), ("stage", poke.stage), ("event", poke.event))
+    for name, value in names:
         if len(value) > MAX_NAME:
             yield f"its {name} has {len(value)} characters, more than {MAX_NAME}"
-        elif not value and name != "stage":
+        elif not value and name in _KEYS:
             yield f"its {name} is empty"
-        elif "#" in value and name != "stage":
+        elif "#" in value and name in _KEYS:
             yield f"its {name} contains '#'"
     if not 0 <= poke.at < _END_OF_TIME:
         yield f"its time {poke.at} is none"
 
 
+_KEYS = ("tenant", "run")
+"""What a partition's key is made of."""
 _END_OF_TIME = 253_402_300_800_000  # the year 10000, in milliseconds

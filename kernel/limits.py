@@ -8,6 +8,7 @@ from kernel.errors import InvalidInput
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
+_EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
 _MAX_KEY = 256
 _MAX_REASON = 500
 
@@ -39,6 +40,18 @@ def check_key(what: str, key: str) -> str:
         message = f"the {what} must have 1 to {_MAX_KEY} printable characters"
         raise InvalidInput(message)
     return key
+
+
+def check_event_id(id_: str) -> str:
+    """The id of an external event.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not _EVENT_ID.match(id_):
+        message = "an event's id is 1 to 64 letters, digits, underscores, dots, colons and hyphens"
+        raise InvalidInput(message, (("id", message),))
+    return id_
 
 
 def check_reason(reason: str) -> str:

@@ -38,6 +38,7 @@ LOG = "log#"
 DATA = "data#"
 LIVE = "live#"
 DEAD = "dead#"
+INBOX = "in#"
 
 
 def log_key(seq: int) -> str:
@@ -199,6 +200,40 @@ class Dead(Struct, frozen=True):
         return f"dead#{self.seq:010d}#{self.index:05d}"
 
 
+class Inbox(Struct, frozen=True, kw_only=True):
+    """An external event that was accepted; an entry of the *due* index until it is settled.
+
+    Attributes:
+        id: of the event; the same id is the same event.
+        name: its class.
+        body: what it carries, as JSON text; empty once the log has it.
+        digest: of name and body, so that a repeated event is told from another one.
+        at: when it was accepted, in milliseconds.
+        by: who sent it.
+        due_shard, due: keys of the *due* index; ``due`` is absent once it is settled.
+        seq: number of the commit that applied it.
+        refused: why it was not applied.
+        ttl: when the store may delete it, in seconds.
+    """
+
+    id: str
+    name: str
+    body: bytes
+    digest: str
+    at: int
+    by: str
+    due_shard: str
+    due: int | None
+    seq: int = 0
+    refused: str = ""
+    ttl: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return f"{INBOX}{self.id}"
+
+
 class Unreadable(Struct, frozen=True):
     """Stands for an item that is there, but cannot be read. Whether that matters is for the reader to say.
 
@@ -211,7 +246,7 @@ class Unreadable(Struct, frozen=True):
     error: LogError
 
 
-Item = Head | Commit | Snapshot | Data | Live | Dead
+Item = Head | Commit | Snapshot | Data | Live | Dead | Inbox
 """What can be written."""
 
 Found = Item | Unreadable
@@ -241,6 +276,10 @@ class Guard(StrEnum):
     """Put of a commit: its number is free. One commit per number; a stale attempt cannot commit."""
     SNAPSHOT_FORWARD = "snapshot-forward"
     """Put of a snapshot: it is newer, or as new with a newer fold. A slow writer never takes it backwards."""
+    EVENT_IS_NEW = "event-is-new"
+    """Put of an inbox item: there is none. An external event is accepted once, whatever is repeated."""
+    EVENT_IS_OPEN = "event-is-open"
+    """Put of an inbox item over one that is not settled. An external event is settled once."""
     DUE_AS_SEEN = "due-as-seen"
     """A tick's claim: ``due`` is what was seen. Two ticks do not do the same work."""
     SLEEP_IS_LATEST = "sleep-is-latest"
@@ -294,10 +333,11 @@ class Refusal(Struct, frozen=True):
 
 
 class Due(Struct, frozen=True):
-    """An entry of the *due* index, possibly stale."""
+    """An entry of the *due* index, possibly stale: a run's head, or an external event, by its sort key."""
 
     ref: RunRef
     due: int
+    key: str = HEAD
 
 
 class Listed(Struct, frozen=True):
@@ -316,6 +356,14 @@ class Store(Protocol):
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Write an item whole; under a guard, only if it holds."""
+        ...
+
+    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+        """Write two or more items, each whole, if all their guards hold, and nothing otherwise: a transaction.
+
+        Returns:
+            None if they were written; else, for each of them, what its guard said no to, if it did.
+        """
         ...
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
@@ -352,6 +400,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
     Attributes:
         tenant, run: which run.
         stage: the stage to look at first, if any.
+        event: id of an external event that has come, if one has.
         at: not before this time, in milliseconds; 0 for at once.
         v: version of the message format.
     """
@@ -361,6 +410,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
     stage: str = ""
     at: int = 0
     v: int = 1
+    event: str = ""
 
     @property
     def ref(self) -> RunRef:

@@ -171,6 +171,34 @@ def retry(
 
 
 @app.command()
+def send(
+    run: Run,
+    event: Annotated[str, typer.Argument(help="The event's class.")],
+    payload: Annotated[Path, typer.Argument(help="A JSON file with what it carries; - for standard input.")],
+    id_: Annotated[str | None, typer.Option("--id", help="The same id is the same event.")] = None,
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send an event to a run that waits for it, or will."""
+    sent = Api(url, tenant).send(run, event, _read(payload), id_=id_)
+    _print(sent, lambda: console.print(f"event {sent['event']}: {sent['status']}"), as_json=as_json)
+
+
+@app.command("event")
+def show_event(
+    run: Run,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="Id of the event.")],
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what became of an event: accepted, applied or refused."""
+    found = Api(url, tenant).event(run, id_)
+    _print(found, lambda: console.print(show.event_of(found)), as_json=as_json)
+
+
+@app.command()
 def rerun(
     run: Run,
     stage: Annotated[str, typer.Argument(help="Id of the stage to run again, with all that depends on it.")],

@@ -108,6 +108,15 @@ class Api:
         query = "" if version is None else f"?version={version}"
         return self._call("GET", f"/{'runs' if of_run else 'workflows'}/{quote(what, safe='')}/diagram{query}")
 
+    def send(self, run: str, event: str, payload: object, *, id_: str | None = None) -> Json:
+        """Send an event to a run; gives its id as ``event``, and what became of it so far as ``status``."""
+        body: Json = {"event": event, "payload": payload} | ({} if id_ is None else {"id": id_})
+        return self.act(run, "events", body)
+
+    def event(self, run: str, id_: str) -> Json:
+        """What became of an event."""
+        return self._call("GET", f"/runs/{quote(run, safe='')}/events/{quote(id_, safe='')}")
+
     def act(self, run: str, verb: str, body: Json | None = None) -> Json:
         """Cancel, retry or rerun a run; gives the run as it is then."""
         return self._call("POST", f"/runs/{quote(run, safe='')}/{verb}", body or {})

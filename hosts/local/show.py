@@ -37,6 +37,13 @@ FEW = 6
 """Stages that are shown one by one where there is room; of more than that, those that are not over."""
 
 
+def event_of(event: Mapping[str, Any]) -> str:
+    """What became of an event, in one line."""
+    by = f" by commit {event['seq']}" if event.get("seq") else ""
+    why = f": {event['reason']}" if event.get("reason") else ""
+    return f"{event['name']} {event['event']} is {event['status']}{by}{why}"
+
+
 def status_of(view: Mapping[str, Any]) -> Text:
     """A run's status, coloured."""
     status = str(view["status"])

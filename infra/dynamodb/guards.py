@@ -30,6 +30,10 @@ CONDITIONS: dict[Guard, str] = {
     Guard.COMMIT_IS_NEXT: "attribute_not_exists(PK)",
     # A slow writer never takes a snapshot backwards, nor an older deployment its fold.
     Guard.SNAPSHOT_FORWARD: "attribute_not_exists(PK) OR seq < :seq OR (seq = :seq AND fold < :fold)",
+    # An external event is accepted once, whatever is repeated.
+    Guard.EVENT_IS_NEW: "attribute_not_exists(PK)",
+    # An external event is settled once: applied, or refused.
+    Guard.EVENT_IS_OPEN: "attribute_exists(due)",
     # Two ticks do not do the same work; a stale index entry does no harm.
     Guard.DUE_AS_SEEN: "due = :seen_due",
     # A late sleeper hides no run that was woken since.

@@ -13,6 +13,7 @@ Snapshot  seq, fold, body (binary), ttl
 Data      body (binary), ttl
 Live      until, progress, ttl
 Dead      at, error, body (binary), ttl
+Inbox     all fields but ``id``; ``body`` binary
 ========  ==============================================================================================
 """
 
@@ -26,6 +27,7 @@ from kernel.ports import (
     DATA,
     DEAD,
     HEAD,
+    INBOX,
     LIVE,
     LOG,
     SNAPSHOT,
@@ -34,6 +36,7 @@ from kernel.ports import (
     Dead,
     Due,
     Head,
+    Inbox,
     Listed,
     Live,
     RunRef,
@@ -80,6 +83,8 @@ def to_attributes(ref: RunRef, item: Item) -> Attributes:
         attributes["until"] = {"N": str(item.until)}
         if item.progress is not None:
             attributes["progress"] = {"N": repr(item.progress)}
+    elif isinstance(item, Inbox):
+        attributes |= _inbox(item)
     else:
         attributes |= {"at": {"N": str(item.at)}, "error": {"S": item.error}, "body": {"B": item.body}}
     attributes["ttl"] = {"N": str(item.ttl)}
@@ -114,12 +119,44 @@ def _head(head: Head) -> Attributes:
     return attributes
 
 
+def _inbox(item: Inbox) -> Attributes:
+    attributes: Attributes = {
+        "name": {"S": item.name},
+        "body": {"B": item.body},
+        "digest": {"S": item.digest},
+        "at": {"N": str(item.at)},
+        "by": {"S": item.by},
+        "due_shard": {"S": item.due_shard},
+        "seq": {"N": str(item.seq)},
+        "refused": {"S": item.refused},
+    }
+    if item.due is not None:
+        attributes["due"] = {"N": str(item.due)}
+    return attributes
+
+
 def found(raw: Mapping[str, Any]) -> Found:
     """An item that was read, or what stands for one that cannot be."""
     try:
         return from_attributes(raw)
     except LogError as error:
         return Unreadable(_key_of(raw, "SK"), error)
+
+
+def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
+    return Inbox(
+        id=sort_key.removeprefix(INBOX),
+        name=text(raw, "name"),
+        body=binary(raw, "body"),
+        digest=text(raw, "digest"),
+        at=number(raw, "at"),
+        by=text(raw, "by"),
+        due_shard=text(raw, "due_shard"),
+        due=number(raw, "due") if "due" in raw else None,
+        seq=number(raw, "seq"),
+        refused=text(raw, "refused"),
+        ttl=number(raw, "ttl"),
+    )
 
 
 # boto3 types what it returns as it types what it is given, so reading is not worth its types: what is in the
@@ -226,6 +263,7 @@ _READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (
     (LIVE, _read_live),
     (DATA, _read_data),
     (DEAD, _read_dead),
+    (INBOX, _read_inbox),
 )
 
 
@@ -235,7 +273,7 @@ def due_of(raw: Mapping[str, Any]) -> Due:
     Raises:
         CorruptLog: it is none.
     """
-    return _entry(raw, lambda ref: Due(ref=ref, due=number(raw, "due")))
+    return _entry(raw, lambda ref: Due(ref=ref, due=number(raw, "due"), key=text(raw, "SK")))
 
 
 def listed_of(raw: Mapping[str, Any]) -> Listed:

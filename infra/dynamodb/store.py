@@ -12,14 +12,20 @@ from infra.dynamodb import items
 from infra.dynamodb.guards import CONDITIONS, bind
 from infra.dynamodb.table import DUE_INDEX, RUNS_INDEX
 from infra.failures import AWS_ERRORS, code_of, translate
-from kernel.errors import CorruptLog, InfrastructureError
+from kernel.errors import CorruptLog, InfrastructureError, Unavailable
 from kernel.ports import HEAD, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import PutItemInputTypeDef, QueryInputTypeDef, UpdateItemInputTypeDef
+    from mypy_boto3_dynamodb.type_defs import (
+        PutItemInputTypeDef,
+        PutTypeDef,
+        QueryInputTypeDef,
+        TransactWriteItemTypeDef,
+        UpdateItemInputTypeDef,
+    )
 
     from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, RunRef
 
@@ -28,6 +34,10 @@ log = logging.getLogger(__name__)
 E = TypeVar("E")
 
 _REFUSED = "ConditionalCheckFailedException"
+_CANCELLED = "TransactionCanceledException"
+_FAILED = "ConditionalCheckFailed"
+_PASSING = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+"""Why a transaction may be cancelled that may be tried again."""
 _TOO_LARGE = "Item size has exceeded the maximum allowed size"
 _UNIT = 1024
 
@@ -36,7 +46,7 @@ class Consumed(Struct, frozen=True):
     """What one call consumed, in DynamoDB's request units.
 
     Attributes:
-        operation: put, update, get, range, delete, due or runs.
+        operation: put, put_all, update, get, range, delete, due or runs.
         key: sort key of the item; for range the lower bound, for due and runs the index's partition.
         read: read request units.
         write: write request units, indexes included.
@@ -90,6 +100,58 @@ class DynamoDbStore:
         if self._on_consumed is not None:
             self._on_consumed(Consumed("put", item.key, write=_units(answer)))
         return None
+
+    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+        """Write several items, or none of them. Costs twice what the puts by themselves would."""
+        writes = [self._write(ref, item, guard) for item, guard in puts]
+        keys = ", ".join(item.key for item, _ in puts)
+        try:
+            answer = self._client.transact_write_items(
+                TransactItems=writes, ReturnConsumedCapacity="TOTAL" if self._on_consumed else "NONE"
+            )
+        except AWS_ERRORS as error:
+            return self._refusals(error, ref, puts)
+        if self._on_consumed is not None:
+            units = sum(float(each.get("CapacityUnits", 0.0)) for each in answer.get("ConsumedCapacity", ()))
+            self._on_consumed(Consumed("put_all", keys, write=units))
+        return None
+
+    def _write(self, ref: RunRef, item: Item, guard: Guard) -> TransactWriteItemTypeDef:
+        condition = CONDITIONS[guard]
+        put: PutTypeDef = {
+            "TableName": self._table,
+            "Item": items.to_attributes(ref, item),
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        names, values = bind(condition, item)
+        if names:
+            put["ExpressionAttributeNames"] = names
+        if values:
+            put["ExpressionAttributeValues"] = values
+        return {"Put": put}
+
+    def _refusals(self, error: Exception, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None]:
+        """The refusals that an error means; raises what else it means."""
+        doing = f"put of {', '.join(item.key for item, _ in puts)} of run {ref.partition}"
+        reasons = getattr(error, "response", {}).get("CancellationReasons", [])
+        codes = [reason.get("Code") for reason in reasons]
+        if code_of(error) != _CANCELLED or _FAILED not in codes:
+            if code_of(error) == _CANCELLED and _PASSING.intersection(codes):
+                raise Unavailable(f"{doing}: {', '.join(map(str, codes))}") from error
+            raise self._failure(error, doing) from error
+        if self._on_consumed is not None:
+            units = sum(2.0 * -(-items.size(items.to_attributes(ref, item)) // _UNIT) for item, _ in puts)
+            self._on_consumed(Consumed("put_all", puts[0][0].key, write=units, refused=True))
+        return [
+            self._refused(ref, item, reason) if reason.get("Code") == _FAILED else None
+            for (item, _), reason in zip(puts, reasons, strict=True)
+        ]
+
+    def _refused(self, ref: RunRef, item: Item, reason: Mapping[str, Any]) -> Refusal:
+        raw = reason.get("Item")
+        # Not every engine returns the item with the refusal: none returned does not say that there is none.
+        return Refusal(items.found(raw) if raw else self.get(ref, item.key))
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Change the head if the guard holds. Never creates one."""

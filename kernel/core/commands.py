@@ -87,8 +87,17 @@ class NotReady(Struct, frozen=True):
     hopeless: bool = False
 
 
+class Receive(Struct, frozen=True):
+    """An external event has come."""
+
+    event: str
+    name: str
+    payload: Value
+    chain: Chain
+
+
 class Fire(Struct, frozen=True):
-    """The time has come of a timer that commit ``seq`` has set."""
+    """The time has come of a timer, or of the time-out of a wait, that commit ``seq`` has set."""
 
     timer: str
     seq: int
@@ -150,6 +159,7 @@ Command = (
     | Suspend
     | Ready
     | NotReady
+    | Receive
     | Fire
     | Reap
     | Settle

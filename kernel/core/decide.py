@@ -16,13 +16,14 @@ from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import Complete, Directive, Fail, Reject, Schedule, Skip, Wait
+from kernel.core.directives import Complete, Directive, Fail, Listen, Reject, Schedule, Skip, Take, Wait
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
     Closed,
     CompensationStarted,
     ErrorRecord,
+    EventReceived,
     LeaseExpired,
     RunCancelled,
     RunCompleted,
@@ -39,6 +40,8 @@ from kernel.core.events import (
     StageSuspended,
     TimerFired,
     TimerSet,
+    WaitMatched,
+    WaitStarted,
 )
 from kernel.core.evolve import evolve
 from kernel.core.plan import Idle, plan
@@ -47,6 +50,8 @@ from kernel.errors import Conflict, NotFound
 
 TOLD_IN_FULL = 20
 """Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
+KEPT = 100
+"""Events that a run keeps for waits that have not begun; further ones are refused."""
 AFTERWARDS = 3_600_000
 """Milliseconds of a run's retention that must be left after a new deadline, so that the run is failed by it in time."""
 
@@ -114,6 +119,12 @@ class _Draft:
         waiting = deque(events)
         while waiting:
             event = waiting.popleft()
+            if isinstance(event, WaitMatched) and event.event not in state.events:
+                # Another wait took it in this very commit: this one looks again.
+                assert program is not None  # noqa: S101 - it gave the event to the wait
+                again = program.react(state, WaitStarted(event.wait, ()), self.values)
+                waiting.extend(map(self.event_of, again))
+                continue
             evolve(state, event)
             self.events.append(event)
             if program is not None and state.status is RunStatus.RUNNING:
@@ -196,6 +207,10 @@ def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each
             return StageScheduled(stage)
         case Wait(timer=timer, at=at):
             return TimerSet(timer, at)
+        case Listen(wait=wait, events=events, until=until):
+            return WaitStarted(wait, events, until)
+        case Take(wait=wait, event=event):
+            return WaitMatched(wait, event)
         case Skip(stage=stage):
             return StageSkipped(stage)
         case Reject(stage=stage, error=error):
@@ -285,8 +300,20 @@ def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
     return stage
 
 
+def _receive(draft: _Draft, command: c.Receive) -> None:
+    state = draft.state
+    if state.status is not RunStatus.RUNNING:
+        message = f"run {state.identity.run} is {state.status}: it takes no events any more"
+        raise Conflict(message)
+    draft.emit(EventReceived(command.event, command.name, command.payload))
+    if len(state.events) > KEPT:
+        message = f"run {state.identity.run} keeps {KEPT} events already that nothing has waited for so far"
+        raise Conflict(message)
+    draft.chain(command.chain)
+
+
 def _fire(draft: _Draft, command: c.Fire) -> None:
-    draft.current(command.timer, command.seq, StageStatus.WAITING)
+    draft.current(command.timer, command.seq, StageStatus.SLEEPING, StageStatus.WAITING)
     draft.emit(TimerFired(command.timer))
     draft.chain(command.chain)
 
@@ -402,6 +429,7 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Suspend: _suspend,
     c.Ready: _ready,
     c.NotReady: _not_ready,
+    c.Receive: _receive,
     c.Fire: _fire,
     c.Reap: _reap,
     c.Settle: _settle,

@@ -39,6 +39,10 @@ class MissingValue(Exception):
         self.seq = seq
 
 
+EVENT = "event:"
+"""Prefix of the name under which what an event carries is looked up that no wait has taken so far."""
+
+
 def recorded(state: State, stage: str) -> Given | int:
     """A finished stage's outcome: itself where the state tells it, else the number of the commit that holds it.
 
@@ -47,6 +51,8 @@ def recorded(state: State, stage: str) -> Given | int:
     """
     if stage == RUN_INPUT:
         return 0
+    if stage.startswith(EVENT):
+        return state.events[stage.removeprefix(EVENT)].seq
     found = state.stages.get(stage)
     if found is not None:
         if found.status is StageStatus.COMPLETED:
@@ -178,6 +184,8 @@ class Definition(Struct, frozen=True):
         program: what decides what comes next.
         stages: every stage by id, compensations among them.
         code: what runs each of them; only ``kernel.shell.execute`` looks inside.
+        events: what reads each external event that the workflow waits for, by name; only ``kernel.shell.receive`` looks
+            inside.
         deadline: how long a run may take in all; the deployment's default when absent.
         chain: whether a worker goes on to the next stage in the same commit and invocation.
         undo_on_cancel: whether a cancelled run is undone.
@@ -189,6 +197,7 @@ class Definition(Struct, frozen=True):
     program: Program
     stages: Mapping[str, StageSpec]
     code: Mapping[str, Any]
+    events: Mapping[str, Any] = {}
     deadline: int | None = None
     chain: bool = True
     undo_on_cancel: bool = False

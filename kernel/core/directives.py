@@ -20,6 +20,21 @@ class Wait(Struct, frozen=True):
     at: int
 
 
+class Listen(Struct, frozen=True):
+    """This wait begins: for events of these names, until a time in milliseconds if one is given."""
+
+    wait: str
+    events: tuple[str, ...]
+    until: int | None
+
+
+class Take(Struct, frozen=True):
+    """This wait gets this event."""
+
+    wait: str
+    event: str
+
+
 class Skip(Struct, frozen=True):
     """This stage does not run; what depends on it sees ``None``."""
 
@@ -27,7 +42,7 @@ class Skip(Struct, frozen=True):
 
 
 class Reject(Struct, frozen=True):
-    """This stage fails for good before it was started, or this timer before it was set."""
+    """This stage fails for good before it was started, or this timer or wait before its time."""
 
     stage: str
     error: ErrorRecord
@@ -50,4 +65,4 @@ class Compensate(Struct, frozen=True):
     error: ErrorRecord
 
 
-Directive = Schedule | Wait | Skip | Reject | Complete | Fail | Compensate
+Directive = Schedule | Wait | Listen | Take | Skip | Reject | Complete | Fail | Compensate

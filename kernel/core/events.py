@@ -197,9 +197,32 @@ class TimerSet(Event, frozen=True):
 
 
 class TimerFired(Event, frozen=True):
-    """The timer's time has come."""
+    """The time has come of a timer, or of a wait's time-out."""
 
     timer: str
+
+
+class WaitStarted(Event, frozen=True, omit_defaults=True):
+    """The run waits for one of these external events, by name; at ``until`` it waits no longer, if it is given."""
+
+    wait: str
+    events: tuple[str, ...]
+    until: int | None = None
+
+
+class EventReceived(Event, frozen=True):
+    """An external event, applied once: its id, its name, and what it carries."""
+
+    event: str
+    name: str
+    payload: Value
+
+
+class WaitMatched(Event, frozen=True):
+    """A wait got its event, which is nobody else's any more: what it carries is what the wait gives."""
+
+    wait: str
+    event: str
 
 
 class LeaseExpired(Event, frozen=True):
@@ -235,6 +258,9 @@ AnyEvent = (
     | StageChecked
     | TimerSet
     | TimerFired
+    | WaitStarted
+    | EventReceived
+    | WaitMatched
     | LeaseExpired
     | Slept
     | Closed

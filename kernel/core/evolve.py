@@ -12,6 +12,7 @@ from kernel.core.events import (
     AnyEvent,
     Closed,
     CompensationStarted,
+    EventReceived,
     LeaseExpired,
     RunCancelled,
     RunCompleted,
@@ -29,8 +30,10 @@ from kernel.core.events import (
     TimerFired,
     TimerSet,
     Value,
+    WaitMatched,
+    WaitStarted,
 )
-from kernel.core.state import RunStatus, StageState, StageStatus, State
+from kernel.core.state import Kept, RunStatus, StageState, StageStatus, State
 from kernel.errors import CorruptLog
 
 FOLD_VERSION = 2
@@ -198,11 +201,28 @@ def _checked(state: State, event: StageChecked) -> None:
 
 
 def _timer_set(state: State, event: TimerSet) -> None:
-    _put(state, event.timer, StageState(StageStatus.WAITING, seq=state.seq, at=event.at))
+    _put(state, event.timer, StageState(StageStatus.SLEEPING, seq=state.seq, at=event.at))
 
 
 def _timer_fired(state: State, event: TimerFired) -> None:
+    found = state.stages[event.timer]
+    if found.status is StageStatus.WAITING:  # what that means for the wait, the program says in the same commit
+        _put(state, event.timer, replace(found, at=0))
+        return
     _put(state, event.timer, StageState(StageStatus.COMPLETED, seq=state.seq))
+
+
+def _wait_started(state: State, event: WaitStarted) -> None:
+    _put(state, event.wait, StageState(StageStatus.WAITING, seq=state.seq, at=event.until or 0))
+
+
+def _event_received(state: State, event: EventReceived) -> None:
+    state.events[event.event] = Kept(event.name, state.seq, _external(event.payload))
+
+
+def _wait_matched(state: State, event: WaitMatched) -> None:
+    taken = state.events.pop(event.event)
+    _put(state, event.wait, StageState(StageStatus.COMPLETED, seq=taken.seq, external=taken.external))
 
 
 def _lease_expired(state: State, event: LeaseExpired) -> None:
@@ -233,6 +253,9 @@ _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     StageChecked: _checked,
     TimerSet: _timer_set,
     TimerFired: _timer_fired,
+    WaitStarted: _wait_started,
+    EventReceived: _event_received,
+    WaitMatched: _wait_matched,
     LeaseExpired: _lease_expired,
     Slept: _slept,
     Closed: _closed,

@@ -8,10 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
-from kernel.core.directives import Compensate, Complete, Directive, Fail, Reject, Schedule, Skip, Wait
+from kernel.core.directives import Compensate, Complete, Directive, Fail, Listen, Reject, Schedule, Skip, Take, Wait
 from kernel.core.events import (
     AnyEvent,
     ErrorRecord,
+    EventReceived,
     RunCreated,
     RunReopened,
     StageCompleted,
@@ -20,6 +21,8 @@ from kernel.core.events import (
     StageStarted,
     TimerFired,
     TimerSet,
+    WaitMatched,
+    WaitStarted,
 )
 from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
@@ -28,24 +31,42 @@ from kernel.errors import ProcessEnds
 _BEYOND = "it would fire after the deadline of the run, which fails then: give the workflow a longer deadline"
 
 
-class Node(Struct, frozen=True):
-    """The place in the graph of a stage, or of a timer.
+class Listening(Struct, frozen=True):
+    """What a wait is for.
 
     Attributes:
-        spec: the stage; of a timer, its id and what it means that it could not be set.
+        events: names of the events, any one of which will do.
+        match: says from recorded values whether an event, by its name and id, is the one; pure user code.
+        timeout: how long it waits, in milliseconds; for ever if absent.
+        proceeds: with ``None`` once that has passed; otherwise it fails.
+    """
+
+    events: tuple[str, ...]
+    match: Callable[[Values, str, str], bool]
+    timeout: int | None = None
+    proceeds: bool = False
+
+
+class Node(Struct, frozen=True):
+    """The place in the graph of a stage, of a timer, or of a wait.
+
+    Attributes:
+        spec: the stage; of a timer or a wait, its id and what it means that it fails.
         after: ids of what it waits for.
         condition: says from recorded values whether it runs at all; pure user code, so it may throw.
         until: makes it a timer: says from recorded values and the time when it fires; may be user code, too.
+        listening: makes it a wait, for events.
     """
 
     spec: StageSpec
     after: tuple[str, ...]
     condition: Callable[[Values], bool] | None = None
     until: Callable[[Values, int], int] | None = None
+    listening: Listening | None = None
 
 
 class Graph:
-    """A directed acyclic graph of stages and timers, in an order in which each comes after what it depends on."""
+    """A directed acyclic graph of stages, timers and waits, in an order: each comes after what it depends on."""
 
     def __init__(self, nodes: Sequence[Node], outcome: Sequence[str]) -> None:
         """Index the nodes; ``outcome`` names the stages whose outputs are the run's result."""
@@ -58,13 +79,21 @@ class Graph:
                 dependents[needed].append(node.spec.id)
         self._dependents: Mapping[str, tuple[str, ...]] = {id_: tuple(ids) for id_, ids in dependents.items()}
 
-    def react(self, state: State, event: AnyEvent, values: Values) -> Sequence[Directive]:
+    def react(self, state: State, event: AnyEvent, values: Values) -> Sequence[Directive]:  # noqa: C901, PLR0911 - one case for each event
         """Schedule or skip what became ready."""
         match event:
             case StageStarted() | TimerSet():
                 return ()
-            case StageCompleted(stage=stage) | StageSkipped(stage=stage) | TimerFired(timer=stage):
+            case StageCompleted(stage=stage) | StageSkipped(stage=stage) | WaitMatched(wait=stage):
                 return self._ready(state, self._dependents.get(stage, ()), values)
+            case TimerFired(timer=stage):
+                if listening := self._nodes[stage].listening:
+                    return (_timed_out(stage, listening),)
+                return self._ready(state, self._dependents[stage], values)
+            case WaitStarted(wait=wait):
+                return self._taking(state, (wait,), state.events, values)
+            case EventReceived(event=event_id):
+                return self._taking(state, state.active, (event_id,), values)
             case RunCreated():
                 return self._ready(state, self._roots, values)
             case StageFailed(stage=stage, retry_at=None):
@@ -88,6 +117,23 @@ class Graph:
                 ready.append(self._enter(state, node, values))
         return ready
 
+    def _taking(self, state: State, waits: Iterable[str], events: Iterable[str], values: Values) -> Sequence[Directive]:
+        """The first of these waits that one of these events is for, if any is: it takes the first such event."""
+        for wait in waits:
+            node = self._nodes.get(wait)
+            if node is None or node.listening is None or state.stages[wait].status is not StageStatus.WAITING:
+                continue
+            for event in events:
+                name = state.events[event].name
+                try:
+                    if name in node.listening.events and node.listening.match(values, name, event):
+                        return (Take(wait, event),)
+                except (MissingValue, KeyboardInterrupt, ProcessEnds):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever it throws fails the wait
+                    return (Reject(wait, describe(error, "condition", wait, 0)),)
+        return ()
+
     def _passed(self, state: State, id_: str) -> bool:
         stage = state.stages.get(id_)
         if stage is None:
@@ -102,6 +148,9 @@ class Graph:
         try:
             if node.condition is not None and not node.condition(values):
                 return Skip(id_)
+            if node.listening is not None:
+                timeout = node.listening.timeout
+                return Listen(id_, node.listening.events, None if timeout is None else state.at + timeout)
             if node.until is None:
                 return Schedule(id_)
             until = node.until(values, state.at)
@@ -161,3 +210,9 @@ class Graph:
     def outcome(self) -> Sequence[str]:
         """The ids of the stages whose outputs are the run's result."""
         return self._outcome
+
+
+def _timed_out(wait: str, listening: Listening) -> Directive:
+    if listening.proceeds:
+        return Skip(wait)
+    return Reject(wait, ErrorRecord("limit", "WaitTimedOut", f"no {' or '.join(listening.events)} came in time", wait))

@@ -27,7 +27,7 @@ class Check(Struct, frozen=True):
 
 
 class Fire(Struct, frozen=True):
-    """This timer's time has come."""
+    """The time has come of this timer, or of this wait's time-out."""
 
     timer: str
 
@@ -116,7 +116,7 @@ def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step 
             return Execute(id_)
         case StageStatus.SUSPENDED if stage.at <= sure:
             return Check(id_)
-        case StageStatus.WAITING if stage.at <= sure:
+        case StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:
             return Fire(id_)
         case StageStatus.EXPIRED:
             return Recover(id_)

@@ -37,8 +37,10 @@ class StageStatus(StrEnum):
     """Its lease ran out; a worker decides next whether it is tried again."""
     RETRYING = "retrying"
     SUSPENDED = "suspended"
-    WAITING = "waiting"
+    SLEEPING = "sleeping"
     """It is a timer, which has no attempts, and its time has not come."""
+    WAITING = "waiting"
+    """It is a wait, which has no attempts, and nothing that it is for has come."""
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -48,14 +50,15 @@ FINISHED_STAGE = frozenset({StageStatus.COMPLETED, StageStatus.FAILED, StageStat
 
 
 class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
-    """What is known of one stage, or of a timer.
+    """What is known of one stage, or of a timer or a wait.
 
     Attributes:
         status: where it stands.
         attempt: number of the latest attempt, from 1; 0 before the first.
         seq: number of the commit that brought it here: while running its fencing token; once completed where its
             output is; while suspended where its check's state is.
-        at: when it must be looked at: end of the lease, time of the retry or of the next check, or of a timer.
+        at: when it must be looked at: end of the lease, time of the retry or of the next check, of a timer, or of a
+            wait's time-out.
         give_up_at: when a suspended stage has waited too long.
         check_errors: checks that threw in a row.
         external: where its output (or its check's state) is, when that is not in the commit itself.
@@ -77,6 +80,20 @@ class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
     def finished(self) -> bool:
         """Completed, failed for good, or skipped."""
         return self.status in FINISHED_STAGE
+
+
+class Kept(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """An external event that nothing has waited for so far.
+
+    Attributes:
+        name: its class.
+        seq: number of the commit that received it, which holds what it carries.
+        external: where that is, when it is not in the commit itself.
+    """
+
+    name: str
+    seq: int
+    external: Value | None = None
 
 
 class Identity(Struct, frozen=True):
@@ -104,7 +121,7 @@ class State(Struct):
         seq: number of the last commit folded.
         at: time of that commit.
         status: where the run stands.
-        stages: every stage and timer that has begun, in order of first appearance.
+        stages: every stage, timer and wait that has begun, in order of first appearance.
         active: ids of the stages that are not finished, in order of first appearance.
         deadline: when the run is failed, whatever it does.
         asleep: until when nobody needs to look, if the last commit put the run to sleep.
@@ -118,6 +135,7 @@ class State(Struct):
         cancelling: the compensation under way ends in "cancelled", not in "failed".
         compensation: ``""``, ``complete`` or ``incomplete``; while compensating, whether all went well so far.
         milestones: numbers of the commits that hold run-level events, oldest first.
+        events: external events that were received and that no wait has taken, by id, in order.
         redone: how often a completed stage was forgotten to be run anew, by stage; absent for never.
     """
 
@@ -140,6 +158,7 @@ class State(Struct):
     compensation: str = ""
     milestones: tuple[int, ...] = ()
     redone: dict[str, int] = {}
+    events: dict[str, Kept] = {}
 
     @classmethod
     def initial(cls, identity: Identity) -> State:
@@ -156,4 +175,4 @@ class State(Struct):
 
     def fork(self) -> State:
         """An independent copy; the frozen values in it are shared."""
-        return replace(self, stages=self.stages.copy(), active=self.active.copy())
+        return replace(self, stages=self.stages.copy(), active=self.active.copy(), events=self.events.copy())

@@ -6,21 +6,22 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from kernel.core.definition import RUN_INPUT, Definition, RetryPolicy, StageSpec, Strategy, Values
+from kernel.core.definition import EVENT, RUN_INPUT, Definition, RetryPolicy, StageSpec, Strategy, Values
 from kernel.core.events import COMPENSATE, ErrorRecord
-from kernel.core.graph import Graph, Node
+from kernel.core.graph import Graph, Listening, Node
 from kernel.define.code import Place, StageCode
 from kernel.define.context import Failed
+from kernel.define.external import codes_of
 from kernel.define.model import codec_of
-from kernel.define.plan import Timer
-from kernel.define.shape import describe
+from kernel.define.plan import Placed, Timer, Wait
+from kernel.define.shape import describe, name_of
 from kernel.define.signature import Parameter
 from kernel.errors import InvalidOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kernel.define.plan import Placed, Plan
+    from kernel.define.plan import Plan, Step
 
 
 def definition_of(plan: Plan) -> Definition:
@@ -41,9 +42,9 @@ def definition_of(plan: Plan) -> Definition:
     specs: dict[str, StageSpec] = {}
     code: dict[str, StageCode] = {}
     for id_, step in plan.steps.items():
-        if isinstance(step, Timer):
+        if not isinstance(step, Placed):
             specs[id_] = StageSpec(id_, timeout=0, retry=RetryPolicy(attempts=1), on_failure=default)
-            nodes.append(Node(specs[id_], step.after, until=_until(plan, step)))
+            nodes.append(_node(plan, step, specs[id_]))
             continue
         specs[id_] = step.stage.spec(Strategy(step.stage.options.on_failure or default))
         code[id_] = _code(step, place)
@@ -58,6 +59,7 @@ def definition_of(plan: Plan) -> Definition:
         program=Graph(nodes, tuple(id_ for id_ in plan.current if id_ != RUN_INPUT)),
         stages=specs,
         code=code,
+        events=codes_of(plan),
         deadline=plan.deadline,
         chain=plan.chain,
         undo_on_cancel=plan.on_cancel == "compensate",
@@ -103,6 +105,28 @@ def _condition(plan: Plan, placed: Placed) -> Callable[[Values], bool] | None:
     return lambda values: bool(wanted(*given(values)))
 
 
+def _node(plan: Plan, step: Timer | Wait, spec: StageSpec) -> Node:
+    if isinstance(step, Timer):
+        return Node(spec, step.after, until=_until(plan, step))
+    timeout = None if step.timeout is None else step.timeout // _MILLISECOND
+    names = tuple(event.__name__ for event in step.events)
+    return Node(spec, step.after, listening=Listening(names, _match(plan, step), timeout, step.proceeds))
+
+
+def _match(plan: Plan, wait: Wait) -> Callable[[Values, str, str], bool]:
+    wanted = wait.match
+    if wanted is None:
+        return lambda _values, _name, _event: True
+    given, codecs = _given(plan, wait), {event.__name__: codec_of(event) for event in wait.events}
+
+    def match(values: Values, name: str, event: str) -> bool:
+        payload = values(EVENT + event)
+        assert isinstance(payload, bytes)  # noqa: S101 - an event was received
+        return bool(wanted(*given(values), codecs[name].load(payload)))
+
+    return match
+
+
 def _until(plan: Plan, timer: Timer) -> Callable[[Values, int], int]:
     match timer.until:
         case timedelta() as duration:
@@ -127,7 +151,7 @@ def _instant(when: object) -> int:
     return -((_EPOCH - when) // _MILLISECOND)
 
 
-def _given(plan: Plan, step: Placed | Timer) -> Callable[[Values], Sequence[Any]]:
+def _given(plan: Plan, step: Step) -> Callable[[Values], Sequence[Any]]:
     """Reads the values of a step's sources."""
     codecs = tuple((source, codec_of(plan.gives(source))) for source in step.sources)
 
@@ -147,6 +171,10 @@ def _fingerprint(plan: Plan) -> str:
         gated = f" gated by {placed.gates}" if placed.gates else ""
         if isinstance(placed, Timer):
             lines.append(f"{id_} after {placed.sources}{gated} is a timer")
+            continue
+        if isinstance(placed, Wait):
+            events = " ".join(f"{event.__name__} {describe(event, seen)}" for event in placed.events)
+            lines.append(f"{id_} after {placed.sources}{gated} gives {name_of(placed.gives)} of {events}")
             continue
         contract = placed.stage.contract
         types = (

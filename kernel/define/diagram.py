@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from kernel.core.definition import RUN_INPUT
 from kernel.core.events import COMPENSATE
-from kernel.define.plan import Timer
+from kernel.define.plan import Placed, Timer, Wait
 from kernel.define.shape import name_of
 
 if TYPE_CHECKING:
-    from kernel.define.plan import Placed, Plan
+    from kernel.define.plan import Plan
 
 STYLES: Mapping[str, str] = {
     "completed": "fill:#dcfce7,stroke:#15803d,color:#14532d",
     "running": "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a,stroke-width:3px",
     "retrying": "fill:#fef9c3,stroke:#a16207,color:#713f12",
+    "sleeping": "fill:#e0e7ff,stroke:#4338ca,color:#312e81",
     "waiting": "fill:#ede9fe,stroke:#6d28d9,color:#4c1d95",
     "suspended": "fill:#ede9fe,stroke:#6d28d9,color:#4c1d95",
     "failed": "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d,stroke-width:3px",
@@ -73,12 +74,13 @@ def flowchart(plan: Plan, title: str, progress: Iterable[Progress] = ()) -> str:
 
 
 def _step(
-    name: str, id_: str, step: Placed | Timer, leading: Iterable[str], shown: Mapping[str, Progress]
+    name: str, id_: str, step: Placed | Timer | Wait, leading: Iterable[str], shown: Mapping[str, Progress]
 ) -> Iterator[str]:
-    """A stage or a timer, what leads to it, and what undoes it."""
+    """A stage, a timer or a wait, what leads to it, and what undoes it."""
     progress = shown.get(id_)
-    if isinstance(step, Timer):
-        yield _node(name, (_wait(step), *_progress(progress)), progress, "{{", "}}")
+    if not isinstance(step, Placed):
+        left, right = ("{{", "}}") if isinstance(step, Timer) else ("[/", "/]")
+        yield _node(name, (*_wait(step), *_progress(progress)), progress, left, right)
         yield from (f"{source} --> {name}" for source in leading)
         return
     undo, undone = step.stage.options.compensate, shown.get(COMPENSATE + id_)
@@ -95,14 +97,21 @@ def _node(name: str, label: Iterable[str], shown: Progress | None, left: str = "
     return f"{name}{left}{_quoted(*label)}{right}{style}"
 
 
-def _wait(timer: Timer) -> str:
-    match timer.until:
+def _wait(step: Timer | Wait) -> Iterator[str]:
+    if isinstance(step, Wait):
+        yield f"wait for {' or '.join(event.__name__ for event in step.events)}"
+        if step.match is not None:
+            yield f"if {_name(step.match) or 'it matches'}"
+        if step.timeout is not None:
+            yield f"for {_duration(step.timeout)} at most"
+        return
+    match step.until:
         case timedelta() as duration:
-            return f"sleep {_duration(duration)}"
+            yield f"sleep {_duration(duration)}"
         case datetime() as instant:
-            return f"sleep until {instant.isoformat(sep=' ', timespec='seconds')}"
+            yield f"sleep until {instant.isoformat(sep=' ', timespec='seconds')}"
         case when:
-            return f"sleep until {_name(when) or 'a time'}"
+            yield f"sleep until {_name(when) or 'a time'}"
 
 
 def _details(placed: Placed) -> Iterator[str]:

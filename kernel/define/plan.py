@@ -25,10 +25,10 @@ Presets = Mapping[str, Mapping[str, BaseModel | Mapping[str, Any]]]
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """A stage or a timer in its place.
+    """A stage, a timer or a wait in its place.
 
     Attributes:
-        sources: where its parameters come from: ids of stages, or ``RUN_INPUT``.
+        sources: where its parameters come from: ids of stages or waits, or ``RUN_INPUT``.
         gates: ids of the timers that must have fired before.
     """
 
@@ -53,6 +53,27 @@ class Placed(Step, frozen=True, kw_only=True):
     condition: Callable[..., bool] | None = None
 
 
+class Wait(Step, frozen=True, kw_only=True):
+    """A wait for events in its place.
+
+    Attributes:
+        events: classes of the events, any one of which will do.
+        match: says from the same values and an event whether it is the one.
+        timeout: for how long.
+        proceeds: with ``None`` once that has passed.
+    """
+
+    events: tuple[type[BaseModel], ...]
+    match: Callable[..., bool] | None = None
+    timeout: timedelta | None = None
+    proceeds: bool = False
+
+    @property
+    def gives(self) -> Hint:
+        """The type of what it gives."""
+        return union((*self.events, None) if self.proceeds else self.events)
+
+
 class Timer(Step, frozen=True, kw_only=True):
     """A timer in its place.
 
@@ -69,7 +90,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     Attributes:
         id, version, input, deadline, chain, on_failure, on_cancel, presets: as ``Workflow`` was given them,
             the deadline in milliseconds.
-        steps: the stages and timers by id, each after all that it depends on.
+        steps: the stages, timers and waits by id, each after all that it depends on.
         current: the stages whose outputs come next, or are the result.
         gates: the timers that must have fired before what comes next.
     """
@@ -82,7 +103,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     on_failure: OnFailure | None
     on_cancel: OnCancel
     presets: Presets
-    steps: Mapping[str, Placed | Timer] = {}
+    steps: Mapping[str, Placed | Timer | Wait] = {}
     current: tuple[str, ...] = (RUN_INPUT,)
     gates: tuple[str, ...] = ()
 
@@ -98,8 +119,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def gives(self, source: str) -> Hint:
         """The type of what comes from a stage (with ``None`` if it may be skipped), or of the run's input."""
-        placed = self.stage(source)
-        if placed is None:
+        placed = self.steps.get(source)
+        if isinstance(placed, Wait):
+            return placed.gives
+        if not isinstance(placed, Placed):
             return self.input
         returns = placed.stage.contract.returns
         return union((*members(returns), None)) if placed.condition else returns

@@ -16,6 +16,9 @@ OnFailure = Literal["stop", "proceed", "compensate"]
 OnCancel = Literal["stop", "compensate"]
 """Whether a cancelled run is undone."""
 
+OnTimeout = Literal["fail", "proceed"]
+"""What a wait does whose time is up."""
+
 Errors = tuple[type[Exception], ...]
 """Classes of errors; subclasses count."""
 

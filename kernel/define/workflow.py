@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVarTuple, cast, overload
+from itertools import count as count_from
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVarTuple, cast, overload
 
 from msgspec.structs import replace
 from pydantic import BaseModel
@@ -13,9 +14,10 @@ from typing_extensions import TypeVar
 from kernel.define.compile import definition_of
 from kernel.define.config import configure, require_presets, same
 from kernel.define.diagram import flowchart
+from kernel.define.external import codes_of, require_events
 from kernel.define.model import codec_of, is_model
-from kernel.define.plan import Placed, Plan, Presets, Timer
-from kernel.define.policy import OnCancel, OnFailure, is_whole, milliseconds, require_strategy
+from kernel.define.plan import Placed, Plan, Presets, Timer, Wait
+from kernel.define.policy import OnCancel, OnFailure, OnTimeout, is_whole, milliseconds, require_strategy
 from kernel.define.shape import require_json
 from kernel.define.signature import is_plain, takes
 from kernel.define.stage import From, Stage, require_id
@@ -40,6 +42,9 @@ Out = TypeVar("Out")
 Out_co = TypeVar("Out_co", covariant=True)
 Now = TypeVarTuple("Now")
 Ins = TypeVarTuple("Ins")
+EvA = TypeVar("EvA", bound=BaseModel)
+EvB = TypeVar("EvB", bound=BaseModel)
+EvC = TypeVar("EvC", bound=BaseModel)
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
@@ -296,15 +301,139 @@ class Workflow(Generic[In, *Now]):
                 raise DefinitionError(f"{what}: give a datetime, or a plain function of {count} values that gives one")
         return self._pausing(when)
 
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        /,
+        *,
+        match: Callable[[*Now, EvA], bool] | None = None,
+        timeout: timedelta | None = None,
+        on_timeout: Literal["fail"] = "fail",
+        id: str | None = None,
+    ) -> Workflow[In, EvA]: ...
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        /,
+        *,
+        match: Callable[[*Now, EvA], bool] | None = None,
+        timeout: timedelta,
+        on_timeout: Literal["proceed"],
+        id: str | None = None,
+    ) -> Workflow[In, EvA | None]: ...
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        b: type[EvB],
+        /,
+        *,
+        match: Callable[[*Now, EvA | EvB], bool] | None = None,
+        timeout: timedelta | None = None,
+        on_timeout: Literal["fail"] = "fail",
+        id: str | None = None,
+    ) -> Workflow[In, EvA | EvB]: ...
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        b: type[EvB],
+        /,
+        *,
+        match: Callable[[*Now, EvA | EvB], bool] | None = None,
+        timeout: timedelta,
+        on_timeout: Literal["proceed"],
+        id: str | None = None,
+    ) -> Workflow[In, EvA | EvB | None]: ...
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        b: type[EvB],
+        c: type[EvC],
+        /,
+        *,
+        match: Callable[[*Now, EvA | EvB | EvC], bool] | None = None,
+        timeout: timedelta | None = None,
+        on_timeout: Literal["fail"] = "fail",
+        id: str | None = None,
+    ) -> Workflow[In, EvA | EvB | EvC]: ...
+    @overload
+    def wait_for(
+        self,
+        a: type[EvA],
+        b: type[EvB],
+        c: type[EvC],
+        /,
+        *,
+        match: Callable[[*Now, EvA | EvB | EvC], bool] | None = None,
+        timeout: timedelta,
+        on_timeout: Literal["proceed"],
+        id: str | None = None,
+    ) -> Workflow[In, EvA | EvB | EvC | None]: ...
+    def wait_for(
+        self,
+        *events: type[BaseModel],
+        match: Callable[..., bool] | None = None,
+        timeout: timedelta | None = None,
+        on_timeout: OnTimeout = "fail",
+        id: str | None = None,  # noqa: A002 - the field's word
+    ) -> Workflow[In, Any]:
+        """Wait for one of one to three external events; what follows takes it. A class is an event's name.
+
+        One that comes before the wait has begun is kept for it. Each event is taken by one wait only: the first that
+        it is for, in the order in which they have begun.
+
+        Args:
+            events: classes of the events, pydantic models.
+            match: says of the values so far and an event whether it is the one; must be pure. If it throws, the wait
+                fails with that error.
+            timeout: how long to wait, from when the values so far are there; until the run's deadline if absent.
+            on_timeout: ``fail`` like a stage that has failed for good, with ``WaitTimedOut``; or ``proceed`` with
+                ``None``.
+            id: of the wait: letters, digits, hyphens and underscores; ``wait-1`` and so on if absent.
+
+        Raises:
+            DefinitionError: the message says what to change.
+        """
+        plan, what = self._plan, f"workflow {self.id!r}, wait_for"
+        require_events(events, [step.events for step in plan.steps.values() if isinstance(step, Wait)], what)
+        require_strategy(on_timeout, f"{what}: on_timeout", OnTimeout)
+        if timeout is not None:
+            milliseconds(timeout, f"{what}: timeout")
+        elif on_timeout == "proceed":
+            raise DefinitionError(f"{what}: on_timeout is 'proceed', but there is no timeout: give one")
+        given = len(plan.current) + 1
+        if match is not None and (not takes(match, given) or not is_plain(match)):
+            raise DefinitionError(f"{what}: match must be a plain function of {given} values, the last one the event")
+        if id is not None:
+            require_id(id, "wait")
+        id_ = self._new_id("wait") if id is None else id
+        if id_ in plan.steps:
+            raise DefinitionError(f"workflow {self.id!r} has a stage {id_!r} already: give the wait another id")
+        wait = Wait(
+            sources=plan.current,
+            gates=plan.gates,
+            events=events,
+            match=match,
+            timeout=timeout,
+            proceeds=on_timeout == "proceed",
+        )
+        return self._of(replace(plan, steps={**plan.steps, id_: wait}, current=(id_,), gates=()))
+
+    def _new_id(self, kind: str) -> str:
+        """An id that no step has: ``sleep-1``."""
+        steps = self._plan.steps
+        return next(id_ for number in count_from(1) if (id_ := f"{kind}-{number}") not in steps)
+
     def _pausing(self, until: timedelta | datetime | Callable[[*Now], datetime]) -> Workflow[In, *Now]:
-        plan = self._plan
-        number = 1 + sum(isinstance(step, Timer) for step in plan.steps.values())
-        while (id_ := f"sleep-{number}") in plan.steps:
-            number += 1
+        plan, id_ = self._plan, self._new_id("sleep")
         timer = Timer(sources=plan.current, gates=plan.gates, until=until)
         return self._of(replace(plan, steps={**plan.steps, id_: timer}, gates=(id_,)))
 
-    def _of(self, plan: Plan) -> Workflow[In, *Now]:
+    def _of(self, plan: Plan) -> Workflow[Any, *tuple[Any, ...]]:
         """The same, with more steps."""
         if len(plan.steps) > MAX_STAGES:
             raise DefinitionError(f"workflow {self.id!r} has more than {MAX_STAGES} stages: split it into several")
@@ -405,6 +534,10 @@ class Workflow(Generic[In, *Now]):
         if run is None:
             return flowchart(self._plan, f"{self.id}, version {self.version}")
         return flowchart(self._plan, f"{self.id}, run {run.run}: {run.status}", run.stages)
+
+    def event_schemas(self) -> dict[str, dict[str, Any]]:
+        """JSON Schemas of the events that a run waits for, by name."""
+        return {name: code.event.model_json_schema() for name, code in codes_of(self._plan).items()}
 
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of a run's input."""

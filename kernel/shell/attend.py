@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -9,11 +10,20 @@ from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.decide import Stale
-from kernel.core.definition import Definition
-from kernel.core.events import StageChecked, StageFailed, StageScheduled, StageStarted, StageSuspended, TimerSet
+from kernel.core.definition import EVENT, Definition
+from kernel.core.events import (
+    StageChecked,
+    StageFailed,
+    StageScheduled,
+    StageStarted,
+    StageSuspended,
+    TimerSet,
+    WaitStarted,
+)
 from kernel.core.plan import Check, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import StageStatus
-from kernel.ports import Poke
+from kernel.errors import Conflict
+from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
@@ -22,6 +32,7 @@ from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
+from kernel.shell.receive import applied, payload_of, refuse, unsettled
 
 RESERVE = 1_000
 """Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
@@ -72,6 +83,8 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     session = insist(env, lambda: load(env.store, poke.ref, env.clock.now), patience)
     if session is None:
         log.info("poke for a run that is gone", extra={"run": poke.run})
+        if poke.event and (lost := unsettled(env, poke.ref, poke.event, patience)):
+            refuse(env, poke.ref, lost, "the run is gone: its retention is over")
         return Attended(Outcome.GONE)
     head = session.head
     definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
@@ -80,6 +93,8 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     if head.status == heads.PARKED:
         heads.set_status(env, session, heads.OPEN)
     worker = _Worker(env, session, definition, poke, until, until if share is None else share, by)
+    if poke.event:
+        worker.receive(poke.event)
     worker.work()
     leave(env, session, by=by, timers=worker.timers, met=worker.met, until=until)
     return Attended(Outcome.ATTENDED, worker.done)
@@ -97,7 +112,7 @@ def _park(env: Environment, session: Session) -> Attended:
     return Attended(Outcome.PARKED)
 
 
-_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Fire, c.Settle)
+_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Receive, c.Fire, c.Settle)
 
 
 class _Worker:
@@ -132,7 +147,24 @@ class _Worker:
             self.others.clear()
         if session.state.asleep is not None:
             # Waits that were too long for a message when the run fell asleep may be short enough by now.
-            self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in WAITS}
+            self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in WAITS and stages[id_].at}
+
+    def receive(self, id_: str) -> None:
+        """Apply an external event, unless somebody has, or say why the run does not take it."""
+        ref = self.session.ref
+        item = unsettled(self.env, ref, id_, self.until)
+        if item is None:
+            return
+        if not self.session.state.stages and not self.session.state.status.finished:
+            self._commit(c.Begin(c.Chain(-1, 0)))  # so that what waits for it has begun
+        self.session.offer(EVENT + id_, item.body)
+        try:
+            self._commit_and_run(
+                c.Receive(id_, item.name, payload_of(self.env, item), self._chain()),
+                settle=lambda seq: applied(self.env, item, seq),
+            )
+        except Conflict as refusal:
+            refuse(self.env, ref, item, str(refusal))
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
@@ -174,12 +206,13 @@ class _Worker:
             return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
         return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
 
-    def _commit_and_run(self, command: c.Command) -> None:
+    def _commit_and_run(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
         next_: c.Command | None = command
         while next_ is not None:
             before = self.env.clock.monotonic()
-            started = self._commit(next_)
+            started = self._commit(next_, settle)
+            settle = None
             if started is None:
                 return
             lease = before + (started.lease - self.session.state.at) / 1000
@@ -188,11 +221,18 @@ class _Worker:
                 self.env, self.session, self.definition, started, self._chain, expires=lease, until=self.until
             )
 
-    def _commit(self, command: c.Command) -> StageStarted | None:
+    def _commit(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
         try:
             decision = commit(
-                self.env, self.session, self.definition, command, by=self.by, until=self.until, renew=self._renew
+                self.env,
+                self.session,
+                self.definition,
+                command,
+                by=self.by,
+                until=self.until,
+                renew=self._renew,
+                settle=settle,
             )
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
@@ -210,7 +250,7 @@ class _Worker:
                     self.timers[stage] = at
                 case StageSuspended(stage=stage, check_at=at) | StageChecked(stage=stage, check_at=at):
                     self.timers[stage] = at
-                case TimerSet(timer=timer, at=at):
+                case TimerSet(timer=timer, at=at) | WaitStarted(wait=timer, until=int(at)):
                     self.timers[timer] = at
                 case _:
                     pass

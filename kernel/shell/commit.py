@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from kernel.core.codec import FORMAT, encode_events, encode_snapshot
 from kernel.core.commands import Command
-from kernel.core.decide import Decision, decide
+from kernel.core.decide import Decision, Stale, decide
 from kernel.core.definition import Definition, MissingValue
 from kernel.core.evolve import FOLD_VERSION
 from kernel.errors import InfrastructureError, Unavailable
-from kernel.ports import Commit, Guard, Snapshot
+from kernel.ports import Commit, Guard, Inbox, Item, Refusal, Snapshot
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import FIRST_PAUSE, LONGEST_PAUSE, insist
@@ -37,6 +37,7 @@ def commit(
     by: str,
     until: float | None = None,
     renew: Callable[[Command], Command] = lambda command: command,
+    settle: Callable[[int], Inbox] | None = None,
 ) -> Decision:
     """Decide ``command`` and commit what follows; the session's state moves on.
 
@@ -48,9 +49,11 @@ def commit(
         by: who asks.
         until: monotonic time in seconds by which to give up.
         renew: brings the command up to date when it is decided again.
+        settle: gives the inbox item of the external event that the commit of this number applies, settled: both are
+            written, or neither.
 
     Raises:
-        Stale: what the command speaks of is no longer current. Nothing was written.
+        Stale: what the command speaks of is no longer current, or the event is settled. Nothing was written.
         Refused: the state of the run does not allow it. Nothing was written.
         InfrastructureError: time ran out; whether the commit landed is unknown, and must not be decided again here.
     """
@@ -71,8 +74,14 @@ def commit(
         )
         if session.state.asleep is not None or session.state.status.finished:
             heads.wake(env, session, now)
-        refusal = insist(env, lambda: env.store.put(session.ref, record, Guard.COMMIT_IS_NEXT), end)  # noqa: B023 - called at once
-        if refusal is None or _is_ours(refusal.existing, record.token):
+        settled = None if settle is None else settle(state.seq)
+        refusal, too_late = insist(env, lambda: _put(env, session, record, settled), end)  # noqa: B023 - called at once
+        if refusal is not None and _is_ours(refusal.existing, record.token):
+            refusal, too_late = None, False
+        if too_late:
+            message = f"event {settled.id if settled else ''} is settled already"
+            raise Stale(message)
+        if refusal is None:
             session.state = state
             session.recent[state.seq] = tuple(decision.events)
             session.times[state.seq] = state.at
@@ -87,6 +96,22 @@ def commit(
         # Last of all, so that what is decided next is decided on what is there now.
         insist(env, lambda: catch_up(env, session), end)
         command = renew(command)
+
+
+def _put(env: Environment, session: Session, record: Commit, settled: Inbox | None) -> tuple[Refusal | None, bool]:
+    """Put a commit, and with it, in a transaction, the event that it applies.
+
+    Returns:
+        What refused the commit, if anything did; and whether the event was settled by somebody else.
+    """
+    if settled is None:
+        return env.store.put(session.ref, record, Guard.COMMIT_IS_NEXT), False
+    puts: list[tuple[Item, Guard]] = [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]
+    refusals = env.store.put_all(session.ref, puts)
+    if refusals is None:
+        return None, False
+    taken, closed = refusals
+    return taken, closed is not None
 
 
 def _is_ours(existing: object, token: str) -> bool:

@@ -20,7 +20,7 @@ from kernel.shell.load import Session, sign_of_life
 from kernel.shell.logs import log
 from kernel.shell.outbox import Flush, flush
 
-WAITS = frozenset({StageStatus.RETRYING, StageStatus.SUSPENDED, StageStatus.WAITING})
+WAITS = frozenset({StageStatus.RETRYING, StageStatus.SUSPENDED, StageStatus.SLEEPING, StageStatus.WAITING})
 """What a stage is in while it waits for its time, and nothing else."""
 
 

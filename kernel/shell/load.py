@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from kernel.core.codec import decode_events, decode_snapshot, initial_state
 from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
-from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspended, Value
+from kernel.core.events import AnyEvent, EventReceived, RunCreated, StageCompleted, StageSuspended, Value
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
 from kernel.errors import CorruptLog, LogError, NotFound
@@ -160,7 +160,10 @@ class Session:
                 return fetch(env, self.ref, self.input, until)
             events = self.events(env, seq, until)
             event = next((each for each in events if isinstance(each, kind) and each.stage == stage), None)
-            if event is None:
+            if event is None:  # the outcome of a wait is what an event carries, of which a commit receives but one
+                received = next((each for each in events if isinstance(each, EventReceived)), None)
+                if received is not None:
+                    return fetch(env, self.ref, received.payload, until)
                 message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
                 raise CorruptLog(message)
             return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state, until)

@@ -16,7 +16,7 @@ from kernel.core.evolve import fold
 from kernel.core.state import StageStatus, State
 from kernel.errors import InvalidInput, NotFound
 from kernel.limits import is_run_id
-from kernel.ports import Head, Listed, RunRef
+from kernel.ports import HEAD, Head, Listed, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
@@ -34,6 +34,19 @@ def find(env: Environment, ref: RunRef) -> Session:
         message = f"there is no run {ref.run[:40]!r}, or its retention is over"
         raise NotFound(message)
     return session
+
+
+def find_head(env: Environment, ref: RunRef) -> Head:
+    """The head of a run, without its log.
+
+    Raises:
+        NotFound: there is no such run, its retention is over, or it is another tenant's.
+    """
+    head = readable(insist(env, lambda: env.store.get(ref, HEAD))) if is_run_id(ref.run) else None
+    if not isinstance(head, Head) or env.clock.now() >= head.expires:
+        message = f"there is no run {ref.run[:40]!r}, or its retention is over"
+        raise NotFound(message)
+    return head
 
 
 class StageView(Struct, frozen=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.state import StageStatus
-from kernel.ports import Due, Poke
+from kernel.ports import INBOX, Due, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
@@ -25,6 +25,7 @@ from kernel.shell.leave import lease_of, leave, rest, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.outbox import PatientSink
+from kernel.shell.receive import deliver
 
 PAGE = 50
 """Due runs read from a shard at a time."""
@@ -37,7 +38,8 @@ class Counts(Struct):
         looked: due runs that were claimed and loaded.
         claimed: runs or stages that were ready and had nobody: poked.
         suspended: suspended stages whose check was due: poked.
-        timers: retries and timers that were due: poked.
+        timers: retries, timers and time-outs of waits that were due: poked.
+        events: external events that nobody had applied: poked.
         reaped: attempts whose lease had run out.
         slept: runs put to sleep (again).
         woken: sleeping runs whose time is near: poked.
@@ -55,6 +57,7 @@ class Counts(Struct):
     claimed: int = 0
     suspended: int = 0
     timers: int = 0
+    events: int = 0
     reaped: int = 0
     slept: int = 0
     woken: int = 0
@@ -116,6 +119,11 @@ def _due_of(env: Environment, shard: str, now: int, counts: Counts) -> Iterator[
 
 
 def _look(env: Environment, entry: Due, counts: Counts, until: float, by: str) -> None:
+    if entry.key.startswith(INBOX):
+        delivered = deliver(env, entry.ref, entry.key.removeprefix(INBOX))
+        counts.events += delivered
+        counts.skipped += not delivered
+        return
     if not heads.claim_look(env, entry.ref, entry.due, env.clock.now()):
         counts.skipped += 1
         return
@@ -193,7 +201,7 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
                 counts.claimed += 1
             case StageStatus.SUSPENDED if stage.at <= sure:
                 counts.suspended += 1
-            case StageStatus.RETRYING | StageStatus.WAITING if stage.at <= sure:
+            case StageStatus.RETRYING | StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:
                 counts.timers += 1
             case StageStatus.RUNNING if stage.at <= sure and lease_of(env, session, id_) <= sure:
                 try:

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from kernel.core.codec import inline
 from kernel.core.events import Value
 from kernel.errors import CorruptLog, InvalidInput
-from kernel.ports import DATA, Data, RunRef, readable
+from kernel.ports import DATA, Data, Inbox, RunRef, readable
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 
@@ -71,7 +71,7 @@ def fetch(env: Environment, ref: RunRef, value: Value, until: float | None = Non
         return bytes(value.json)
     if value.data:
         item = readable(insist(env, lambda: env.store.get(ref, value.data), until))
-        text = item.body if isinstance(item, Data) else None
+        text = item.body if isinstance(item, Data | Inbox) else None
     else:
         text = insist(env, lambda: env.blobs.get(value.blob), until)
     where = value.data or value.blob

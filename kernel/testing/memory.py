@@ -16,6 +16,7 @@ from kernel.ports import (
     Guard,
     Head,
     HeadUpdate,
+    Inbox,
     Item,
     Listed,
     Poke,
@@ -47,10 +48,16 @@ def _forward(existing: Item | None, new: Item) -> bool:
     return (existing.seq, existing.fold) < (new.seq, new.fold)
 
 
+def _is_open(existing: Item | None, _new: Item) -> bool:
+    return isinstance(existing, Inbox) and existing.due is not None
+
+
 PUTS: dict[Guard, Callable[[Item | None, Item], bool]] = {
     Guard.RUN_IS_NEW: _is_new,
     Guard.COMMIT_IS_NEXT: _is_new,
     Guard.SNAPSHOT_FORWARD: _forward,
+    Guard.EVENT_IS_NEW: _is_new,
+    Guard.EVENT_IS_OPEN: _is_open,
 }
 """What each guard of a put allows, given the item that is there and the one that shall be."""
 
@@ -80,26 +87,45 @@ class MemoryStore:
     def __init__(self) -> None:
         """Start empty."""
         self._partitions: dict[RunRef, _Partition] = {}
-        self._due: dict[str, dict[RunRef, int]] = {}
+        self._due: dict[str, dict[tuple[RunRef, str], int]] = {}
         self._runs: dict[str, dict[RunRef, Listed]] = {}
         self._lock = threading.Lock()
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Write an item whole; under a guard, only if it holds."""
         with self._lock:
-            partition = self._partitions.get(ref)
-            if partition is None:
-                partition = self._partitions[ref] = _Partition()
-            key = item.key
-            existing = partition.items.get(key)
+            existing = self._existing(ref, item.key)
             if guard is not None and not PUTS[guard](existing, item):
                 return Refusal(existing)
-            if existing is None:
-                insort(partition.keys, key)
-            partition.items[key] = item
-            if isinstance(item, Head):
-                self._index(ref, existing if isinstance(existing, Head) else None, item)
+            self._write(ref, item, existing)
             return None
+
+    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+        """Write several items, or none of them."""
+        with self._lock:
+            found = [self._existing(ref, item.key) for item, _ in puts]
+            held = [PUTS[guard](existing, item) for (item, guard), existing in zip(puts, found, strict=True)]
+            if not all(held):
+                return [None if holds else Refusal(existing) for holds, existing in zip(held, found, strict=True)]
+            for (item, _), existing in zip(puts, found, strict=True):
+                self._write(ref, item, existing)
+            return None
+
+    def _existing(self, ref: RunRef, key: str) -> Item | None:
+        partition = self._partitions.get(ref)
+        return partition.items.get(key) if partition else None
+
+    def _write(self, ref: RunRef, item: Item, existing: Item | None) -> None:
+        partition = self._partitions.get(ref)
+        if partition is None:
+            partition = self._partitions[ref] = _Partition()
+        if existing is None:
+            insort(partition.keys, item.key)
+        partition.items[item.key] = item
+        if isinstance(item, Head):
+            self._index(ref, existing if isinstance(existing, Head) else None, item)
+        elif isinstance(item, Inbox):
+            self._index_due(ref, item)
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Change the head if the guard holds. Never creates one."""
@@ -116,15 +142,18 @@ class MemoryStore:
             return None
 
     def _index(self, ref: RunRef, before: Head | None, after: Head) -> None:
-        due = self._due.setdefault(after.due_shard, {})
-        if after.due is None:
-            due.pop(ref, None)
-        else:
-            due[ref] = after.due
+        self._index_due(ref, after)
         if before is None or before.listing_order != after.listing_order:
             self._runs.setdefault(after.listing, {})[ref] = Listed(
                 ref, after.workflow, after.version, after.status, after.created, after.listing_order
             )
+
+    def _index_due(self, ref: RunRef, item: Head | Inbox) -> None:
+        due = self._due.setdefault(item.due_shard, {})
+        if item.due is None:
+            due.pop((ref, item.key), None)
+        else:
+            due[ref, item.key] = item.due
 
     def get(self, ref: RunRef, key: str) -> Item | None:
         """One item, consistently read."""
@@ -153,18 +182,16 @@ class MemoryStore:
             partition = self._partitions.get(ref)
             if partition and partition.items.pop(key, None) is not None:
                 partition.keys.remove(key)
+                for due in self._due.values():
+                    due.pop((ref, key), None)
                 if key == HEAD:
-                    self._due = {
-                        shard: {other: due for other, due in entries.items() if other != ref}
-                        for shard, entries in self._due.items()
-                    }
                     for entries in self._runs.values():
                         entries.pop(ref, None)
 
     def due(self, shard: str, until: int, limit: int) -> Sequence[Due]:
         """Entries of a shard of the *due* index, earliest first."""
         with self._lock:
-            found = [Due(ref, due) for ref, due in self._due.get(shard, {}).items() if due <= until]
+            found = [Due(ref, due, key) for (ref, key), due in self._due.get(shard, {}).items() if due <= until]
         return sorted(found, key=lambda entry: entry.due)[:limit]
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel
 
 from kernel.core.events import AnyEvent, ErrorRecord
 from kernel.core.state import FINISHED_STAGE
@@ -29,6 +30,7 @@ from kernel.shell.attend import Attended, attend
 from kernel.shell.environment import DAY, Environment, Limits
 from kernel.shell.heads import OPEN, PARKED
 from kernel.shell.load import load
+from kernel.shell.receive import EventView, accept, look_up
 from kernel.shell.start import start
 from kernel.shell.tick import Counts, tick
 from kernel.testing.faults import Crash, Faults
@@ -101,7 +103,7 @@ Run = RunRef | Ended
 
 
 def _name(event: AnyEvent) -> str:
-    stage = getattr(event, "stage", getattr(event, "timer", ""))
+    stage = next((getattr(event, name) for name in ("stage", "timer", "wait", "name") if hasattr(event, name)), "")
     return f"{type(event).__name__} {stage}".rstrip()
 
 
@@ -270,10 +272,10 @@ class Play:
             self.queue.send([(poke, MAX_DELAY)])
             raise
 
-    def attend(self, run: Run, stage: str = "", seconds: float = 300) -> Attended:
+    def attend(self, run: Run, stage: str = "", seconds: float = 300, *, event: str = "") -> Attended:
         """Let a worker look at a run, as if it had been poked."""
         ref = _ref(run)
-        return attend(self.env, Poke(ref.tenant, ref.run, stage), self.clock.monotonic() + seconds)
+        return attend(self.env, Poke(ref.tenant, ref.run, stage, event=event), self.clock.monotonic() + seconds)
 
     def tick(self) -> Counts:
         """Let the maintenance tick happen, now."""
@@ -350,6 +352,24 @@ class Play:
         due = self.store.earliest if isinstance(self.store, MemoryStore) else None
         idle = 0 if due is None else max(0, -((self._next_tick - due) // every))
         return self._next_tick + idle * every
+
+    def send(self, run: Run, event: BaseModel, *, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
+        """Send an external event to a run, and do nothing else.
+
+        Args:
+            run: which run.
+            event: it; its class is its name.
+            id: the same id is the same event, however often it is sent.
+
+        Raises:
+            InvalidInput: the run's workflow waits for no such event.
+            Conflict: the run is over, or the id was used for another event.
+        """
+        return accept(self.env, _ref(run), type(event).__name__, event, by="test", id_=id)
+
+    def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word
+        """What became of an event that was sent."""
+        return look_up(self.env, _ref(run), id)
 
     def cancel(self, run: Run, reason: str = "") -> None:
         """Cancel a run."""

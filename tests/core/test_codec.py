@@ -14,6 +14,7 @@ from kernel.core.events import (
     Closed,
     CompensationStarted,
     ErrorRecord,
+    EventReceived,
     LeaseExpired,
     RunCancelled,
     RunCompleted,
@@ -31,6 +32,8 @@ from kernel.core.events import (
     TimerFired,
     TimerSet,
     Value,
+    WaitMatched,
+    WaitStarted,
 )
 from kernel.core.evolve import fold
 from kernel.core.state import StageStatus, State
@@ -56,6 +59,9 @@ EVENTS: tuple[AnyEvent, ...] = (
     StageChecked("render", NOW + 120_000, 0.25, ERROR),
     TimerSet("sleep-1", NOW + 3_600_000),
     TimerFired("sleep-1"),
+    WaitStarted("wait-1", ("Delivered", "Lost"), NOW + 3_600_000),
+    EventReceived("e-1", "Delivered", codec.inline(b'{"parcel":"p"}')),
+    WaitMatched("wait-1", "e-1"),
     LeaseExpired("charge", 1),
     Slept(NOW + 3_600_000),
     Closed(),

@@ -124,6 +124,17 @@ class Client:
             assert reply.status == 202 or (again and reply.status == 409), reply.text
         self.promised[run] = "cancelled"
 
+    def send(self, run: str, id_: str, text: str = "") -> None:
+        """Send an event to a run."""
+        reply, _ = self.http("POST", f"/runs/{run}/events", {"event": "Note", "payload": {"text": text}, "id": id_})
+        with watching():
+            assert reply.status == 202, reply.text
+            assert reply.json["event"] == id_
+
+    def event(self, run: str, id_: str) -> str:
+        """What became of an event that was accepted."""
+        return str(self.get(f"/runs/{run}/events/{id_}")["status"])
+
     def retry(self, run: str) -> None:
         """Retry a failed run."""
         self._reopen(run, f"/runs/{run}/retry", None)

@@ -44,7 +44,8 @@ def test_every_command_event_operation_and_guard_is_used(monkeypatch: pytest.Mon
         found = Trial(scenario).undisturbed
         events |= {type(event) for event in found.events}
         for line in found.trace:
-            guards |= {each if isinstance(each, Guard) else each.guard for each in line.call.arguments if _guard(each)}
+            for each in line.call.arguments:
+                guards |= _guards(each)
 
     assert commands == set(get_args(Command))
     assert events == set(get_args(AnyEvent))
@@ -52,5 +53,9 @@ def test_every_command_event_operation_and_guard_is_used(monkeypatch: pytest.Mon
     assert guards == set(Guard)
 
 
-def _guard(argument: object) -> bool:
-    return isinstance(argument, Guard) or hasattr(argument, "guard")
+def _guards(argument: Any) -> set[Guard]:
+    """The guards in an argument of a call: itself, that of a change, or those of a transaction's puts."""
+    if isinstance(argument, list):
+        return {guard for _, guard in argument if isinstance(guard, Guard)}
+    found = argument if isinstance(argument, Guard) else getattr(argument, "guard", None)
+    return {found} if isinstance(found, Guard) else set()

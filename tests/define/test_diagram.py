@@ -182,4 +182,4 @@ def test_a_run_that_waits_shows_where() -> None:
     run = play.start(flow, Order())
     while play.step():
         pass
-    assert '    s2{{"sleep 3 d<br/>waiting"}}:::waiting' in flow.diagram(play.look(run)).splitlines()
+    assert '    s2{{"sleep 3 d<br/>sleeping"}}:::sleeping' in flow.diagram(play.look(run)).splitlines()

@@ -103,6 +103,8 @@ def _beyond_schemas(case: Case, where: str, what: str) -> bool:
         or (where.startswith("workflow.") and case.path == "/runs" and "at least 1 character" in what)
         # Any workflow's input and configuration: those of each are in its own start.
         or (case.path == START and where.partition(".")[0] in ("input", "config"))
+        # Which events a run waits for, its workflow says.
+        or (case.path == "/runs/{run}/events" and where.partition(".")[0] in ("event", "payload"))
         # No text of an input holds NUL, and it is not nested without end: in all of it, whatever its schema.
         or what.startswith(("holds the character NUL", "nested deeper"))
     )

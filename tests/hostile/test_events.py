@@ -205,6 +205,8 @@ INVOCATIONS: list[Json] = [
     {"cancel": {"run": RUN, "reason": "enough"}},
     {"retry": {"run": RUN}},
     {"rerun": {"run": RUN, "stage": "ship"}},
+    {"send_event": {"run": RUN, "event": "Delivered", "payload": {"place": "door"}, "id": "e-1"}},
+    {"show_event": {"run": RUN, "event": "e-1"}},
     {"dead_letters": RUN},
     {"replay_dead_letters": RUN},
     {"workflows": {}},

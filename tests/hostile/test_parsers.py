@@ -60,13 +60,15 @@ ATTACKED = {
     "kernel/limits.py is_run_id": "test_only_what_a_token_looks_like_is_a_run",
     "kernel/limits.py check_key": "test_a_key_is_refused_or_printable",
     "kernel/limits.py check_reason": "test_a_reason_is_refused_or_storable",
+    "kernel/define/external.py EventCode.accept": "test_any_payload_of_an_event_is_refused_or_recorded",
     "kernel/shell/values.py fetch": "test_a_reference_to_what_is_not_there_or_something_else_is_told",
 }
 """The parsers, and the property that attacks each."""
 
 OURS = {
     "kernel/define/model.py Codec.nullable": "asks a type what it makes of null: nothing was sent",
-    "kernel/define/compile.py _condition.decide": "a condition: what it throws fails its stage",
+    "kernel/define/compile.py _given.read": "recorded values, which were written as what they are read as",
+    "kernel/define/compile.py _match.match": "an event that was accepted: read as the class that it was written as",
     "handlers/openapi.py document": "Powertools' own text",
     "handlers/problems.py plain": "text made one line earlier",
     "hosts/local/cli.py _read": "the user's own file; what is wrong with it is told",

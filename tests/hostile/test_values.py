@@ -171,6 +171,34 @@ def test_an_input_is_recorded_as_what_it_was_read_as_or_refused_by_place(given: 
     assert everything.accept(text) == text, "what was accepted would be accepted again"
 
 
+class Other(BaseModel):
+    kind: Literal["other"] = "other"
+    text: str = ""
+
+
+@stage
+def hear(ctx: Context, event: Everything | Other) -> str:
+    return event.text
+
+
+EVENTS = Workflow("w", input=Part).wait_for(Everything, Other).then(hear).definition.events
+
+
+@attack(
+    name=st.sampled_from(["Everything", "Other"]),
+    given=st.one_of(damaged(VALID), damaged(VALID).map(json.dumps).flatmap(damaged_text), junk, texts, st.binary()),
+)
+def test_any_payload_of_an_event_is_refused_or_recorded(name: str, given: Any) -> None:
+    recorded = either(InvalidInput, EVENTS[name].accept, given)
+    if isinstance(recorded, InvalidInput):
+        assert all(where.startswith("payload") for where, _ in recorded.problems)
+        return
+    read: Any = codec_of(Everything | Other).load(recorded)
+    assert type(read).__name__ == name
+    kind: Any = type(read)
+    assert codec_of(kind).record(read) == recorded
+
+
 @attack(value=json_values)
 def test_plain_json_stays_what_it_is(value: Any) -> None:
     assert json.loads(plain_json([value], "input")) == [value]  # a text would be taken for JSON text

@@ -229,7 +229,7 @@ def test_an_item_of_an_unknown_kind_was_written_by_a_newer_version() -> None:
 
 def test_unreadable_entries_of_the_due_index_hide_none_that_come_after_them() -> None:
     """A page of nothing but those is not the last: who reads the index takes less than asked for as its end."""
-    good = {"PK": {"S": "acme#r1"}, "due": {"N": "5"}}
+    good = {"PK": {"S": "acme#r1"}, "SK": {"S": "~head"}, "due": {"N": "5"}}
     client = fake(
         {"Items": [{"PK": {"S": "nobody's"}}] * 2, "LastEvaluatedKey": {"PK": {"S": "a"}}},
         {"Items": [good, good], "LastEvaluatedKey": {"PK": {"S": "b"}}},

@@ -155,6 +155,7 @@ def test_a_queue_that_is_missing_is_not_taken_for_one_without_groups() -> None:
     [
         Poke("acme", "r1"),
         Poke("acme", "r1", stage="charge"),
+        Poke("acme", "r1", event="e-1"),
         Poke("acme", "r1", stage="compensate:größe 🌟#2", at=1_893_456_000_000),
         Poke("a" * 256, "r" * 256, stage="s" * 256, at=253_402_300_799_999),
     ],

@@ -119,6 +119,28 @@ media_slow = Workflow("media-slow", input=Order).then(render_slowly).then(publis
 napping = Workflow("napping", input=Order).then(charge).sleep(timedelta(minutes=1)).then(publish)
 
 
+class Paid(BaseModel):
+    """An external event."""
+
+    amount: int
+
+
+@stage
+def book(ctx: Context, paid: Paid) -> Note:
+    """Book what was paid."""
+    return world.do(ctx, "book", ctx.run_input(Order))
+
+
+awaiting = (
+    Workflow("awaiting", input=Order)
+    .then(charge)
+    .wait_for(Paid, timeout=timedelta(days=3))
+    .then(book)
+    .sleep(timedelta(hours=1))
+    .then(publish)
+)
+
+
 def _steps(count: int, *, chain: bool = True) -> Workflow[Order, Note]:
     flow = Workflow(f"steps-{count}-{chain}", input=Order, chain=chain).then(charge.named("s0"))
     for number in range(1, count):

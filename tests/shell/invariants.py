@@ -15,6 +15,7 @@ from kernel.core.events import (
     AnyEvent,
     Closed,
     CompensationStarted,
+    EventReceived,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -25,6 +26,8 @@ from kernel.core.events import (
     StageStarted,
     TimerFired,
     TimerSet,
+    WaitMatched,
+    WaitStarted,
 )
 from kernel.core.plan import Idle, Over, plan
 from kernel.ports import LOG, Commit, Published, RunRef
@@ -123,8 +126,11 @@ class Witness:
         self.undo: tuple[str, ...] | None = None
         self.undone: list[str] = []
         self.over = False
+        self.waits: set[str] = set()
+        self.received: set[str] = set()
+        self.taken: set[str] = set()
 
-    def see(self, event: AnyEvent) -> None:  # noqa: C901 - one case for each event
+    def see(self, event: AnyEvent) -> None:  # noqa: C901, PLR0912 - one case for each event
         """One event after the other."""
         assert not self.over or isinstance(event, RunReopened | Closed), f"cancel-wins-whole: {event} after the end"
         match event:
@@ -139,8 +145,18 @@ class Witness:
                 self.attempt[stage] = attempt
             case TimerSet(timer=stage):
                 self._started(stage)
-            case TimerFired(timer=stage):
+            case TimerFired(timer=stage) if stage not in self.waits:
                 self._ended(stage, "completed")
+            case WaitStarted(wait=wait):
+                self._started(wait)
+                self.waits.add(wait)
+            case EventReceived(event=event_id):
+                assert event_id not in self.received, f"applied-once: {event_id} is received twice"
+                self.received.add(event_id)
+            case WaitMatched(wait=wait, event=event_id):
+                assert event_id in self.received - self.taken, f"applied-once: {event_id} is taken twice, or never came"
+                self.taken.add(event_id)
+                self._ended(wait, "completed")
             case StageCompleted(stage=stage, output=output):
                 self._ended(stage, "completed")
                 said = "" if output.json is UNSET else bytes(output.json).decode()

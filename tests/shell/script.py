@@ -251,7 +251,11 @@ def events(play: Play, ref: RunRef, kind: type[Any]) -> list[Any]:
 
 
 def _short(event: AnyEvent) -> str:
-    return f"{type(event).__name__} {getattr(event, 'stage', getattr(event, 'timer', ''))}".rstrip()
+    return f"{type(event).__name__} {_what(event)}".rstrip()
+
+
+def _what(event: AnyEvent) -> str:
+    return next((getattr(event, name) for name in ("stage", "timer", "wait", "name") if hasattr(event, name)), "")
 
 
 def delays(play: Play) -> list[int]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from msgspec.structs import replace
 
-from kernel.core.events import StageCompleted
+from kernel.core.events import EventReceived, StageCompleted
 from kernel.errors import Conflict, Unavailable
 from kernel.ports import HEAD, Guard, Head, Poke, RunRef, Snapshot
 from kernel.shell import heads
@@ -19,7 +19,7 @@ from kernel.shell.attend import attend
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
 from tests.guards import switched_off
-from tests.shell.flows import Order, media_slow, napping, order, steps, world
+from tests.shell.flows import Order, Paid, awaiting, media_slow, napping, order, steps, world
 
 HOUR = 3_600_000
 
@@ -33,7 +33,12 @@ def head_of(play: Play, ref: RunRef) -> Head:
 
 def speaks_of(call: Call, guard: Guard) -> bool:
     """Whether this is a write under that guard."""
-    return any(each is guard or getattr(each, "guard", None) is guard for each in call.arguments)
+    return any(
+        each is guard
+        or getattr(each, "guard", None) is guard
+        or (isinstance(each, list) and any(guard in put for put in each))
+        for each in call.arguments
+    )
 
 
 def before(play: Play, guard: Guard, act: Callable[[], None]) -> None:
@@ -209,10 +214,40 @@ def status_as_seen() -> None:
     assert head_of(play, ref).status == "completed", "a finished run is shown as parked"
 
 
+def event_is_new() -> None:
+    """Of two events of one id that are sent at once, the second does not take the first one's place."""
+    play = Play(awaiting)
+    ref = play.start(awaiting, Order())
+    before(play, Guard.EVENT_IS_NEW, lambda: accepted.append(play.send(ref, Paid(amount=1), id="e-1")))
+    accepted: list[object] = []
+    with pytest.raises(Conflict):
+        play.send(ref, Paid(amount=2), id="e-1")
+    assert accepted
+    play.play([ref])
+    (received,) = [event for commit in play.ended(ref).log for event in commit if isinstance(event, EventReceived)]
+    assert bytes(received.payload.json) == b'{"amount":1}', "an event that was accepted is another one now"  # type: ignore[arg-type]  # it is inline
+
+
+def event_is_open() -> None:
+    """A worker that was frozen does not apply an event that others have applied meanwhile."""
+    play = Play(awaiting)
+    ref = play.start(awaiting, Order())
+    play.send(ref, Paid(amount=1), id="e-1")
+    before(play, Guard.EVENT_IS_OPEN, lambda: others.append(play.attend(ref, event="e-1")))
+    others: list[object] = []
+    play.attend(ref, event="e-1")
+    assert others
+    play.play([ref])
+    received = [event for commit in play.ended(ref).log for event in commit if isinstance(event, EventReceived)]
+    assert len(received) == 1, "one event was applied twice"
+
+
 SCENARIOS: dict[Guard, Callable[[], None]] = {
     Guard.RUN_IS_NEW: run_is_new,
     Guard.COMMIT_IS_NEXT: commit_is_next,
     Guard.SNAPSHOT_FORWARD: snapshot_forward,
+    Guard.EVENT_IS_NEW: event_is_new,
+    Guard.EVENT_IS_OPEN: event_is_open,
     Guard.DUE_AS_SEEN: due_as_seen,
     Guard.SLEEP_IS_LATEST: sleep_is_latest,
     Guard.WAKE_IS_NEWER: wake_is_newer,

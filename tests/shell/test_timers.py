@@ -143,7 +143,7 @@ def test_a_branch_that_sleeps_holds_nobody_else_up(script: Script) -> None:
     ref = play.start(flow, Note())
     work(play)
     assert sorted(script.calls) == ["a", "b"]
-    assert stage_of(play, ref, "sleep-1").status is StageStatus.WAITING
+    assert stage_of(play, ref, "sleep-1").status is StageStatus.SLEEPING
     play.play(ref)
     assert play.ended(ref).status == "completed"
     assert script.calls[-1] == "c"
@@ -280,7 +280,7 @@ def test_while_it_waits_the_run_shows_for_what(script: Script) -> None:
     ref = play.start(flow, Note())
     work(play)
     timer = play.ended(ref).view.stages[-1]
-    assert (timer.stage, timer.status, timer.at) == ("sleep-1", "waiting", state_of(play, ref).at + 2 * DAY)
+    assert (timer.stage, timer.status, timer.at) == ("sleep-1", "sleeping", state_of(play, ref).at + 2 * DAY)
 
 
 def test_a_waiting_run_that_is_parked_fires_its_timer_when_its_code_is_back(script: Script) -> None:

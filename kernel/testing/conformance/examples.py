@@ -7,7 +7,7 @@ import secrets
 import msgspec
 from msgspec.structs import replace
 
-from kernel.ports import Commit, Data, Dead, Head, Live, Published, RunRef, Snapshot
+from kernel.ports import Commit, Data, Dead, Head, Inbox, Live, Published, RunRef, Snapshot
 
 NOW = 1_893_456_000_000
 """A time in milliseconds, some years ahead, so that no store takes an item for expired."""
@@ -84,6 +84,22 @@ def live(seq: int, until: int = NOW + 60_000, progress: float | None = None) -> 
 def dead(seq: int, index: int = 0) -> Dead:
     """A dead letter."""
     return Dead(seq=seq, index=index, at=NOW, error="Größe: zu groß", body=b'{"id":"r#1#0"}', ttl=TTL)
+
+
+def inbox(id_: str = "e-1", **changes: object) -> Inbox:
+    """An external event that was accepted, and that nobody has settled."""
+    base = Inbox(
+        id=id_,
+        name="Delivered",
+        body='{"place":"Größe 🌟"}'.encode(),
+        digest="d1d2d3d4",
+        at=NOW,
+        by="api:alice",
+        due_shard=f"due#{fresh_token()}",
+        due=NOW + 120_000,
+        ttl=TTL,
+    )
+    return replace(base, **changes)
 
 
 def published(ref: RunRef, seq: int, kind: str = "RunCompleted") -> Published:

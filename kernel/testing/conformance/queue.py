@@ -39,6 +39,7 @@ class QueueContract:
         pokes = [
             Poke(ref.tenant, ref.run),
             Poke(ref.tenant, ref.run, stage="charge"),
+            Poke(ref.tenant, ref.run, event="e-1.a:b_c"),
             Poke(ref.tenant, ref.run, stage="größe 🌟", at=NOW),
         ]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 import pytest
 from msgspec.structs import replace
 
-from kernel.ports import HEAD, SNAPSHOT, Due, Guard, Head, HeadUpdate, Refusal, RunRef, log_key
+from kernel.errors import Unavailable
+from kernel.ports import HEAD, SNAPSHOT, Commit, Due, Guard, Head, HeadUpdate, Inbox, Refusal, RunRef, log_key
 from kernel.testing.conformance.examples import (
     NOW,
     commit,
@@ -22,6 +23,7 @@ from kernel.testing.conformance.examples import (
     fresh_ref,
     fresh_token,
     head,
+    inbox,
     live,
     snapshot,
 )
@@ -34,7 +36,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 UPDATE_GUARDS = tuple(
-    guard for guard in Guard if guard not in {Guard.RUN_IS_NEW, Guard.COMMIT_IS_NEXT, Guard.SNAPSHOT_FORWARD}
+    guard
+    for guard in Guard
+    if guard
+    not in {
+        Guard.RUN_IS_NEW,
+        Guard.COMMIT_IS_NEXT,
+        Guard.SNAPSHOT_FORWARD,
+        Guard.EVENT_IS_NEW,
+        Guard.EVENT_IS_OPEN,
+    }
 )
 
 
@@ -77,6 +88,9 @@ class StoreContract:
             pytest.param(live(3, progress=1 / 3), id="live-progress"),
             pytest.param(live(3, progress=1e-9), id="live-progress-tiny"),
             pytest.param(dead(4, index=11), id="dead"),
+            pytest.param(inbox(), id="event"),
+            pytest.param(inbox("a.b:c_d-1", due=None, seq=7, body=b""), id="event-applied"),
+            pytest.param(inbox(due=None, refused="zu spät"), id="event-refused"),
         ],
     )
     def test_an_item_is_read_as_it_was_written(self, store: Store, item: Item) -> None:
@@ -189,6 +203,99 @@ class StoreContract:
             there = store.get(ref, log_key(seq))
             assert there == commit(seq, by=f"worker-{winners[0]}", token=getattr(there, "token", ""))
             assert {answers[name][place] for name in range(contenders)} == {None, Refusal(there)}
+
+    def test_guard_event_is_new_refuses_a_second_event_of_an_id_and_shows_the_first(self, store: Store) -> None:
+        ref = fresh_ref()
+        first, second = inbox(), inbox(body=b"{}")
+        assert store.put(ref, first, Guard.EVENT_IS_NEW) is None
+
+        assert store.put(ref, second, Guard.EVENT_IS_NEW) == Refusal(first)
+        assert store.put(ref, inbox("e-2", due_shard=first.due_shard), Guard.EVENT_IS_NEW) is None
+
+    def test_guard_event_is_open_settles_an_event_once(self, store: Store) -> None:
+        ref = fresh_ref()
+        accepted = inbox()
+        applied, refused = replace(accepted, due=None, seq=3), replace(accepted, due=None, refused="too late")
+        assert store.put(ref, applied, Guard.EVENT_IS_OPEN) == Refusal(None), "there is no event to settle"
+        store.put(ref, accepted, Guard.EVENT_IS_NEW)
+
+        assert store.put(ref, applied, Guard.EVENT_IS_OPEN) is None
+        assert store.put(ref, refused, Guard.EVENT_IS_OPEN) == Refusal(applied)
+
+    # --- transactions -------------------------------------------------------------------------------------
+
+    def test_a_transaction_writes_all_of_it_if_all_guards_hold(self, store: Store) -> None:
+        ref = fresh_ref()
+        accepted = inbox()
+        settled, record = replace(accepted, due=None, seq=1), commit(1)
+        store.put(ref, accepted, Guard.EVENT_IS_NEW)
+
+        assert store.put_all(ref, [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]) is None
+
+        assert store.get(ref, record.key) == record
+        assert store.get(ref, settled.key) == settled
+        self.settled(lambda: list(store.due(accepted.due_shard, NOW + 10**9, 10)), [])
+
+    def test_a_transaction_of_which_one_guard_says_no_writes_nothing_and_shows_what_it_met(self, store: Store) -> None:
+        ref = fresh_ref()
+        accepted, other = inbox(), commit(1, by="somebody else")
+        settled, record = replace(accepted, due=None, seq=1), commit(1)
+        store.put(ref, accepted, Guard.EVENT_IS_NEW)
+        store.put(ref, other, Guard.COMMIT_IS_NEXT)
+
+        refused = store.put_all(ref, [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)])
+
+        assert refused is not None
+        assert list(refused) == [Refusal(other), None]
+        assert store.get(ref, settled.key) == accepted
+
+    def test_a_transaction_whose_reply_was_lost_meets_what_it_has_written(self, store: Store) -> None:
+        ref = fresh_ref()
+        accepted = inbox()
+        settled, record = replace(accepted, due=None, seq=1), commit(1)
+        store.put(ref, accepted, Guard.EVENT_IS_NEW)
+        puts: list[tuple[Item, Guard]] = [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]
+        assert store.put_all(ref, puts) is None
+
+        refused = store.put_all(ref, puts)
+
+        assert refused is not None
+        assert list(refused) == [Refusal(record), Refusal(settled)]
+
+    def test_of_many_transactions_for_one_event_one_applies_it(self, store: Store) -> None:
+        ref = fresh_ref()
+        contenders = 8
+        accepted = inbox()
+        store.put(ref, accepted, Guard.EVENT_IS_NEW)
+
+        def contend(name: int, start: threading.Barrier) -> bool:
+            """Apply it at whatever number is free, until it is applied, by us or by somebody else."""
+            start.wait(timeout=60)
+            for seq in range(1, contenders + 1):
+                record = commit(seq, by=f"worker-{name}")
+                puts: list[tuple[Item, Guard]] = [
+                    (record, Guard.COMMIT_IS_NEXT),
+                    (replace(accepted, due=None, seq=seq), Guard.EVENT_IS_OPEN),
+                ]
+                while True:
+                    try:
+                        refused = store.put_all(ref, puts)
+                        break
+                    except Unavailable:  # transactions that meet are cancelled, and may be tried again
+                        continue
+                if refused is None:
+                    return True
+                if refused[1] is not None:
+                    return False
+            return False
+
+        applied = _at_once(contenders, contend)
+
+        assert applied.count(True) == 1
+        settled = store.get(ref, accepted.key)
+        assert isinstance(settled, Inbox)
+        assert isinstance(store.get(ref, log_key(settled.seq)), Commit)
+        assert store.get(ref, log_key(settled.seq + 1)) is None
 
     def test_guard_snapshot_forward_takes_the_first_and_every_newer_one(self, store: Store) -> None:
         ref = fresh_ref()
@@ -514,6 +621,17 @@ class StoreContract:
         store.update(once, _finalise(due_seq=1))
 
         self.settled(lambda: list(store.due(shard, NOW * 2, 10)), [])
+
+    def test_the_due_index_holds_events_that_are_not_settled_beside_their_run(self, store: Store) -> None:
+        ref, shard = fresh_ref(), f"due#{fresh_token()}"
+        store.put(ref, head(ref, due_shard=shard, due=NOW), Guard.RUN_IS_NEW)
+        event = inbox(due_shard=shard, due=NOW + 1)
+        store.put(ref, event, Guard.EVENT_IS_NEW)
+        self.settled(lambda: list(store.due(shard, NOW + 1, 10)), [Due(ref, NOW), Due(ref, NOW + 1, event.key)])
+
+        store.put(ref, replace(event, due=None, seq=1), Guard.EVENT_IS_OPEN)
+
+        self.settled(lambda: list(store.due(shard, NOW + 1, 10)), [Due(ref, NOW)])
 
     def test_the_due_index_follows_a_due_that_moves(self, store: Store) -> None:
         ref = fresh_ref()

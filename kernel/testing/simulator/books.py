@@ -23,8 +23,8 @@ class Stage(Struct):
     Attributes:
         starts: how often it was started.
         claim: number of the commit that started the attempt that runs or has suspended itself.
-        status: "", scheduled, running, expired, waiting (for a retry), suspended, set (a timer), completed, failed,
-            skipped; left, if the run is undone before the stage got anywhere.
+        status: "", scheduled, running, expired, waiting (for a retry), suspended, set (a timer), awaits (events),
+            completed, failed, skipped; left, if the run is undone before the stage got anywhere.
         due: true time since when it needs somebody; its retry, its check or the end of its lease must not happen
             before.
     """
@@ -50,6 +50,10 @@ class Books(Struct):
         undone: how much of that is over, one way or the other.
         cancelled: the run was cancelled, or is being undone for it.
         slept: milliseconds for which timers were set, all added up.
+        waiting: external events that were accepted and are not settled, with the true time since when.
+        received: external events that the run has received.
+        taken: those that a wait has taken, by wait.
+        spent: those that a wait had taken which was forgotten since.
         over: it has ended.
     """
 
@@ -64,6 +68,10 @@ class Books(Struct):
     undone: int = 0
     cancelled: bool = False
     slept: int = 0
+    waiting: dict[str, int] = {}
+    received: set[str] = set()
+    taken: dict[str, str] = {}
+    spent: set[str] = set()
     over: bool = False
 
     @property

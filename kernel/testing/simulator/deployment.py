@@ -77,6 +77,11 @@ class Deployment:
                 builds[key] = (*builds.get(key, ()), flow.definition)
         return builds
 
+    @property
+    def listens(self) -> bool:
+        """Whether any of the workflows that were made up waits for events."""
+        return any(flow.definition.events for build in self._builds for flow in build[0] if flow.id in MADE_UP)
+
     def registry(self, actor: Actor) -> Registry:
         """The workflows that a process has: those of the day, or now and then those of the other version or build."""
         world = self._world

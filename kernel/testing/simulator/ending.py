@@ -27,7 +27,7 @@ def undoing(books: Books, event: CompensationStarted) -> None:
     books.undo = event.stages
     books.cancelled = event.cancelled is not None
     for stage in books.stages.values():
-        if stage.status in {"scheduled", "waiting", "suspended", "set"}:
+        if stage.status in {"scheduled", "waiting", "suspended", "set", "awaits"}:
             stage.status = "left"
 
 
@@ -78,6 +78,8 @@ def reopened(books: Books, event: RunReopened) -> None:
     books.undo, books.undone = None, 0
     for id_ in event.reset:
         books.stages.pop(id_, None)
+        if taken := books.taken.pop(id_, None):
+            books.spent.add(taken)
     books.done = [id_ for id_ in books.done if id_ not in event.reset]
 
 

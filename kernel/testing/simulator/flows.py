@@ -9,7 +9,7 @@ from zlib import crc32
 
 from kernel.define.policy import OnCancel, Retry
 from kernel.define.workflow import Workflow
-from kernel.testing.simulator.bodies import Bodies, Options, Ticket, configured, make_stage, suspending, taking
+from kernel.testing.simulator.bodies import Bodies, Note, Options, Ticket, configured, make_stage, suspending, taking
 from kernel.testing.simulator.chance import Chance, mix
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.world import EPOCH
@@ -42,6 +42,8 @@ class _Maker:
         self._bodies = Bodies(hand, self._seed, self._trouble)
         self._presets: dict[str, Any] = {}
         pauses = Chance(self._seed, "pauses")
+        waits = Chance(self._seed, "waits")
+        self._waits = waits if waits.happens(0.35) else None
         self._pauses = pauses if pauses.happens(0.25) else None
 
     def flow(self) -> Flow:
@@ -78,6 +80,8 @@ class _Maker:
                 flow = flow.output(*after).then_if(_condition(None) if wide else self._condition(), made)
             elif not after:
                 flow = flow.then(made)
+            elif len(after) == 1 and self._waits is not None and self._waits.happens(0.6):
+                flow = self._waiting(flow.output(*after)).then(made)
             else:
                 flow = flow.step(made, after=after)
         finished: Flow = flow
@@ -93,6 +97,16 @@ class _Maker:
         if pauses.happens(0.5) and (deadline is None or length < deadline):
             return flow.sleep(length)
         return flow.sleep_until(_instant(pauses.pick((seconds, seconds, -1_000, None))))
+
+    def _waiting(self, flow: Any) -> Any:  # noqa: ANN401 - the same
+        """A wait for an event before the next stage."""
+        waits = self._waits
+        assert waits is not None  # noqa: S101 - the caller asked
+        timeout = waits.pick((None, 30, 600, 1_200, 7_200))
+        options: dict[str, Any] = {"match": waits.pick((None, None, None, is_even, _broken))}
+        if timeout is not None:
+            options |= {"timeout": timedelta(seconds=timeout), "on_timeout": waits.pick(("fail", "proceed"))}
+        return flow.wait_for(Note, **options)
 
     def _sources(self, number: int, *, long: bool) -> list[int]:
         """Which earlier stages a stage comes after."""
@@ -146,6 +160,19 @@ class _Maker:
             return make_stage(**options)(suspending(body)).named(id_), False
         function = configured(body) if has_options else taking(body)[inputs]
         return make_stage(**options)(function).named(id_), has_options
+
+
+def is_even(_given: object, event: Note) -> bool:
+    """Whether an event is one of those that are waited for."""
+    return len(event.text) % 2 == 0
+
+
+def _broken(_given: object, event: Note) -> bool:
+    """Cannot tell, of some."""
+    if len(event.text) == 1:
+        message = "cannot tell"
+        raise KeyError(message)
+    return True
 
 
 def _instant(seconds: float | None) -> Callable[[*tuple[object, ...]], datetime]:

@@ -181,6 +181,10 @@ class _History:
             at = EPOCH + chance.below(10 * SECOND if not number else lasts)
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
+        events = Chance(world.seed, "events")
+        for _ in range(events.below(12) if self._deployment.listens else 0):
+            at = EPOCH + events.below(events.pick((lasts, lasts, MINUTE)))
+            world.plan(at, partial(self._people.send, events))
         for _ in range(2):
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.json import encode
 
-from kernel.core.definition import RUN_INPUT
+from kernel.core.definition import EVENT, RUN_INPUT
 from kernel.core.state import StageStatus, State
 from kernel.errors import LogError
 from kernel.ports import HEAD, LOG, log_key
@@ -28,7 +28,8 @@ def judge(world: World, env: Environment, seen: Seen) -> None:
     final = (seen.head.status, seen.head.published) == (seen.state.status.value, seen.state.seq)
     if seen.crumbling or (expired and seen.head.due is None and not final):
         return  # its retention was over before it was, or before the sink took what it had to tell
-    if not seen.witness.books.over:
+    books = seen.witness.books
+    if not books.over:
         fail("quiet-at-last", "its log has no end")
     session = load(env.store, seen.ref, lambda: seen.head.created)
     if session is None or plain(session.state) != plain(seen.folded(seen.state.seq)):
@@ -36,6 +37,8 @@ def judge(world: World, env: Environment, seen: Seen) -> None:
     stored = env.store.range(seen.ref, LOG, log_key(9_999_999_999), limit=1_000_000)
     if list(stored) != seen.commits:
         fail("one-commit-per-number", "the log is not what was written")
+    if books.waiting:
+        fail("accepted-is-kept", f"{', '.join(books.waiting)} were accepted, and nobody has said what became of them")
     _end(world, seen)
     try:
         _values(world, env, seen, session)
@@ -59,18 +62,27 @@ def _values(world: World, env: Environment, seen: Seen, session: Session) -> Non
     for (name, seq), (value, text) in seen.recorded.items():
         if fetch(env, seen.ref, value) != text:
             world.fail("recorded-is-immutable", f"what commit {seq} records of {name} is not what it was")
-    texts, code = {RUN_INPUT: seen.recorded[INPUT, 0][1]}, seen.witness.books.definition.code
-    for id_, stage in session.state.stages.items():
-        if stage.status is StageStatus.COMPLETED and id_ in code:  # a timer has no output
-            texts[id_] = seen.recorded[id_, stage.seq][1]
+    books, texts = seen.witness.books, _outcomes(seen, session)
     for name, text in texts.items():
         if session.value(env, name) != text:
             world.fail("recorded-is-immutable", f"what is read as {name or 'the input'} is not what was recorded")
-    books = seen.witness.books
     if seen.state.status.value == "completed":
         expected = tuple(texts.get(id_, b"null") for id_ in books.definition.program.outcome())
         if read.result(env, session, books.definition) != expected:
             world.fail("recorded-is-immutable", "the result of the run is not what the log says")
+
+
+def _outcomes(seen: Seen, session: Session) -> dict[str, bytes]:
+    """What is to be read as the input, and as the outcome of each stage and wait."""
+    books, texts = seen.witness.books, {RUN_INPUT: seen.recorded[INPUT, 0][1]}
+    for id_, stage in session.state.stages.items():
+        if stage.status is not StageStatus.COMPLETED:
+            continue
+        if id_ in books.definition.code:
+            texts[id_] = seen.recorded[id_, stage.seq][1]
+        elif id_ in books.taken:  # what a wait gives is what its event carries; a timer gives nothing
+            texts[id_] = seen.recorded[EVENT + books.taken[id_], stage.seq][1]
+    return texts
 
 
 def plain(state: State | None) -> bytes:

@@ -20,6 +20,7 @@ class Lateness:
     - a run that was created begins;
     - a stage that was scheduled is started, or one whose lease was found to be over is settled;
     - a retry is started, a timer fires, a check is made (and is over within its timeout);
+    - an external event that was accepted is applied;
     - an attempt whose lease is over is reaped;
     - a run past its deadline is failed,
 
@@ -34,7 +35,7 @@ class Lateness:
         self._world = world
         self._look = limits.tick + limits.look_grace
 
-    def judge(self, books: Books) -> None:  # noqa: C901 - one case for each status
+    def judge(self, books: Books) -> None:  # noqa: C901, PLR0912 - one case for each status
         """Nothing that a run needs has waited too long by now."""
         if books.over:
             return
@@ -44,6 +45,8 @@ class Lateness:
             return  # which is all that it needs now
         if not books.stages:
             self._judge("the beginning of the run", books.began, books)
+        for id_, since in books.waiting.items():
+            self._judge(f"the event {id_}", since, books)
         for id_, stage in books.stages.items():
             match stage.status:
                 case "scheduled":
@@ -54,6 +57,8 @@ class Lateness:
                     self._judge(f"a retry of {id_}", stage.due, books)
                 case "set":
                     self._judge(f"the timer {id_}", stage.due, books)
+                case "awaits" if stage.due:
+                    self._judge(f"the time-out of {id_}", stage.due, books)
                 case "suspended":
                     self._judge(f"a check of {id_}", stage.due, books, takes=books.spec(id_).timeout)
                 case "running":

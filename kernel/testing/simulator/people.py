@@ -18,9 +18,10 @@ from kernel.shell.cancel import cancel
 from kernel.shell.environment import Environment, NoDefinitions
 from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
+from kernel.shell.receive import accept
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
-from kernel.testing.simulator.bodies import Ticket
+from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
@@ -50,11 +51,13 @@ class People:
 
     Attributes:
         accepted: runs whose start was acknowledged.
+        sent: events that were acknowledged, by run and id.
     """
 
     def __init__(self, world: World, watch: Watch, equip: Equip) -> None:
         """Nobody has asked for anything."""
         self.accepted: dict[RunRef, Order] = {}
+        self.sent: dict[tuple[RunRef, str], Note] = {}
         self._world = world
         self._watch = watch
         self._equip = equip
@@ -167,6 +170,30 @@ class People:
         if replay_dead_letters(env, ref) is None:
             message = "there is no such run"
             raise NotFound(message)
+
+    def send(self, chance: Chance) -> None:
+        """Send an event to some run; the same again, now and then, or another one under the same id."""
+        refs = list(self._watch.runs)
+        if not refs:
+            return
+        ref, id_ = chance.pick(refs), f"e-{chance.below(5)}"
+        note = Note(text="x" * chance.pick((0, 1, 2, 700)))
+
+        def work(actor: Actor) -> None:
+            actor.touches = ref
+            env, _ = self._equip(actor)
+            try:
+                accept(env, ref, "Note", note, by="api", id_=id_)
+            except OnewriteError as error:
+                self._world.judge(error)
+                self._world.say(actor, f"send: {type(error).__name__}: {error}")
+                return
+            if self.sent.setdefault((ref, id_), note) != note:
+                self._world.fail("accepted-is-kept", f"two events were accepted as {id_}")
+            if id_ not in self._watch.runs[ref].inbox:
+                self._world.fail("accepted-is-kept", f"{id_} was acknowledged, and is nowhere")
+
+        self._world.spawn("client", work)
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)

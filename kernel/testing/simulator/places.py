@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernel.ports import HEAD, Due, Guard, Head, HeadUpdate, Item, Published, Refusal, RunRef
+from kernel.ports import HEAD, INBOX, Due, Guard, Head, HeadUpdate, Inbox, Item, Published, Refusal, RunRef
 from kernel.shell.environment import SECOND
 from kernel.testing.memory import MemoryStore
 from kernel.testing.simulator.chance import Chance
@@ -27,8 +27,8 @@ class WatchedStore(MemoryStore):
         self._world = world
         self._watch = watch
         self._clocks = WILD if world.weather.wild else 0
-        self._past: list[dict[RunRef, tuple[str, int]]] = [{}]
-        self._shown: dict[RunRef, tuple[str, int]] = {}
+        self._past: list[dict[tuple[RunRef, str], tuple[str, int]]] = [{}]
+        self._shown: dict[tuple[RunRef, str], tuple[str, int]] = {}
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Put, under the watch's eyes."""
@@ -36,10 +36,23 @@ class WatchedStore(MemoryStore):
         existing = super().get(ref, item.key)
         refusal = super().put(ref, item, guard)
         if refusal is None:
-            if isinstance(item, Head):
-                self._show(ref, item)
-            self._watch.put(ref, item, existing)
+            self._written(ref, item, existing)
         return refusal
+
+    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+        """Put several, or none, under the watch's eyes."""
+        self._crumble(ref)
+        before = [super(WatchedStore, self).get(ref, item.key) for item, _ in puts]
+        refusals = super().put_all(ref, puts)
+        if refusals is None:
+            for (item, _), existing in zip(puts, before, strict=True):
+                self._written(ref, item, existing)
+        return refusals
+
+    def _written(self, ref: RunRef, item: Item, existing: Item | None) -> None:
+        if isinstance(item, Head | Inbox):
+            self._show(ref, item)
+        self._watch.put(ref, item, existing)
 
     def update(self, ref: RunRef, change: HeadUpdate) -> Refusal | None:
         """Update, under the watch's eyes."""
@@ -55,7 +68,8 @@ class WatchedStore(MemoryStore):
     def get(self, ref: RunRef, key: str) -> Item | None:
         """Get, under the watch's eyes."""
         self._crumble(ref)
-        self._watch.read(ref)
+        if not key.startswith(INBOX):
+            self._watch.read(ref)
         return super().get(ref, key)
 
     def range(self, ref: RunRef, low: str, high: str, *, limit: int, descending: bool = False) -> Sequence[Item]:
@@ -78,12 +92,21 @@ class WatchedStore(MemoryStore):
                     self.delete(ref, key)
             self._watch.crumbled(ref)
 
-    def _show(self, ref: RunRef, head: Head) -> None:
+    def delete(self, ref: RunRef, key: str) -> None:
+        """Delete; what is gone leaves the index, too."""
+        super().delete(ref, key)
+        if (ref, key) in self._shown:
+            self._index_shows({each: shown for each, shown in self._shown.items() if each != (ref, key)})
+
+    def _show(self, ref: RunRef, item: Head | Inbox) -> None:
         """Keep what the index shows from now on."""
         shown = dict(self._shown)
-        shown.pop(ref, None)
-        if head.due is not None:
-            shown[ref] = (head.due_shard, head.due)
+        shown.pop((ref, item.key), None)
+        if item.due is not None:
+            shown[ref, item.key] = (item.due_shard, item.due)
+        self._index_shows(shown)
+
+    def _index_shows(self, shown: dict[tuple[RunRef, str], tuple[str, int]]) -> None:
         self._shown = shown
         self._past = [*self._past[1 - MEMORY :], shown]
 
@@ -93,7 +116,8 @@ class WatchedStore(MemoryStore):
         shown = self._shown
         if acting is not None and weather.strikes("stale", acting.chance, f"{acting.name}.{acting.calls}"):
             shown = acting.chance.pick(self._past)
-        found = [Due(ref, due) for ref, (where, due) in shown.items() if where == shard and due <= until]
+        entries = ((ref, key, where, due) for (ref, key), (where, due) in shown.items())
+        found = [Due(ref, due, key) for ref, key, where, due in entries if where == shard and due <= until]
         return sorted(found, key=lambda entry: entry.due)[:limit]
 
     @property

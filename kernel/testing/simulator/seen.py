@@ -5,10 +5,11 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kernel.core.codec import initial_state
-from kernel.core.events import AnyEvent, RunCreated, StageCompleted, StageSuspended, Value
+from kernel.core.definition import EVENT
+from kernel.core.events import AnyEvent, EventReceived, RunCreated, StageCompleted, StageSuspended, Value
 from kernel.core.evolve import fold
 from kernel.core.state import State
-from kernel.ports import Commit, Head, RunRef
+from kernel.ports import Commit, Head, Inbox, RunRef
 from kernel.shell.load import creation, events_of
 from kernel.testing.simulator.published import Outbox
 from kernel.testing.simulator.witness import Witness
@@ -28,6 +29,7 @@ class Seen(Struct):
         outbox: what of it is to be published, and was.
         recorded: every value that its log refers to, and its text when it was committed, by the name of what it is an
             outcome of and the number of the commit.
+        inbox: external events that were accepted, by id.
         crumbling: its retention is over, and the store has begun to delete it.
     """
 
@@ -38,6 +40,7 @@ class Seen(Struct):
     commits: list[Commit]
     outbox: Outbox
     recorded: dict[tuple[str, int], tuple[Value, bytes]]
+    inbox: dict[str, Inbox] = {}
     crumbling: bool = False
 
     def folded(self, seq: int) -> State:
@@ -56,6 +59,8 @@ def values_of(event: AnyEvent) -> list[tuple[str, Value]]:
             return [(INPUT, event.input), *([(CONFIG, event.config)] if event.config is not None else [])]
         case StageCompleted():
             return [(event.stage, event.output)]
+        case EventReceived():
+            return [(EVENT + event.event, event.payload)]
         case StageSuspended():
             return [(event.stage, event.state)]
         case _:

@@ -11,9 +11,9 @@ from zlib import crc32
 
 from kernel.core.codec import decode_snapshot, initial_state
 from kernel.core.definition import Definition
-from kernel.core.events import AnyEvent, RunCreated, RunFailed, StageStarted, Value
+from kernel.core.events import AnyEvent, EventReceived, RunCreated, RunFailed, StageStarted, Value
 from kernel.core.evolve import fold
-from kernel.ports import Commit, Data, Dead, Guard, Head, HeadUpdate, Item, Live, Published, RunRef, Snapshot
+from kernel.ports import Commit, Data, Dead, Guard, Head, HeadUpdate, Inbox, Item, Live, Published, RunRef, Snapshot
 from kernel.shell import heads
 from kernel.shell.environment import Environment, Limits
 from kernel.shell.load import creation, events_of
@@ -60,7 +60,7 @@ class Watch:
 
     # --- the store -------------------------------------------------------------------------------------------------
 
-    def put(self, ref: RunRef, item: Item, existing: Item | None) -> None:
+    def put(self, ref: RunRef, item: Item, existing: Item | None) -> None:  # noqa: C901 - one case for each kind of item
         """An item was written where ``existing`` was."""
         self._tenant(ref)
         if isinstance(item, Commit) and self.gone(ref):
@@ -79,9 +79,29 @@ class Watch:
                     self._world.fail("recorded-is-immutable", f"{item.key} was overwritten")
             case Live():
                 self._alive(ref, item)
+            case Inbox():
+                self._inbox(ref, item, existing)
             case Dead():
                 self.runs[ref].outbox.settled.add((item.seq, item.index))
         self._settled(ref)
+
+    def _inbox(self, ref: RunRef, item: Inbox, existing: Item | None) -> None:
+        """An external event was accepted, looked at by a tick, or settled."""
+        seen, fail = self.runs[ref], self._world.fail
+        books = seen.witness.books
+        if isinstance(existing, Inbox) and existing.due is None:
+            fail("applied-once", f"{item.id} is settled again")
+        if isinstance(existing, Inbox) and (existing.name, existing.digest) != (item.name, item.digest):
+            fail("accepted-is-kept", f"{item.id} is another event now")
+        seen.inbox[item.id] = item
+        if item.due is not None:
+            books.waiting.setdefault(item.id, self._world.now)
+            return
+        books.waiting.pop(item.id, None)
+        if (item.id in books.received) is bool(item.refused):
+            fail(
+                "applied-once", f"{item.id} is {'refused, though' if item.refused else 'settled, but was not'} applied"
+            )
 
     def updated(self, ref: RunRef, change: HeadUpdate, before: Head, after: Head) -> None:
         """A head was changed."""
@@ -171,6 +191,8 @@ class Watch:
         events = events_of(ref, commit)
         self._record(seen, commit.seq, events)
         for event in events:
+            if isinstance(event, EventReceived) and event.event not in seen.witness.books.waiting:
+                fail("applied-once", f"{event.event} is applied, which was never accepted, or is settled")
             seen.witness.see(commit, event, acting.read_at, acting.began)
             if isinstance(event, StageStarted):
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)

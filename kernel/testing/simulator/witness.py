@@ -10,6 +10,7 @@ from kernel.core.events import (
     AnyEvent,
     Closed,
     CompensationStarted,
+    EventReceived,
     LeaseExpired,
     RunCancelled,
     RunCompleted,
@@ -25,10 +26,12 @@ from kernel.core.events import (
     StageSuspended,
     TimerFired,
     TimerSet,
+    WaitMatched,
+    WaitStarted,
 )
 from kernel.ports import Commit
 from kernel.testing.simulator import ending
-from kernel.testing.simulator.books import Books, Stage
+from kernel.testing.simulator.books import LEISURE, Books, Stage
 
 EXPECTED_ERRORS = frozenset(
     {
@@ -38,6 +41,7 @@ EXPECTED_ERRORS = frozenset(
         "SystemExit",
         "KeyError",
         "BeyondDeadline",
+        "WaitTimedOut",
         "StageTimedOut",
         "LeaseLost",
         "WaitLimitReached",
@@ -118,6 +122,12 @@ class Witness:
                 self._sets(id_, max(at, commit.at), commit, when)  # nobody is late for what had passed before
             case TimerFired(timer=id_):
                 self._fires(id_, when)
+            case WaitStarted():
+                self._awaits(event, commit, when)
+            case EventReceived(event=id_):
+                self._receives(id_)
+            case WaitMatched():
+                self._takes(event)
             case LeaseExpired(stage=id_):
                 self._expired(id_, when, since)
             case Slept(until=until):
@@ -213,10 +223,37 @@ class Witness:
         self._due(id_, "a check", when)
 
     def _fires(self, id_: str, when: int) -> None:
-        if self.books.of(id_).status != "set":
-            self._fail("timers-fire-once", f"{id_}, which is {self.books.of(id_).status}, fires")
+        stage = self.books.of(id_)
+        if stage.status not in {"set", "awaits"} or not stage.due:
+            self._fail("timers-fire-once", f"{id_}, which is {stage.status}, fires")
         self._due(id_, "a timer", when)
-        self._end(id_, "completed")
+        if stage.status == "awaits":
+            stage.due = 0  # in the same commit it fails, or is skipped
+        else:
+            self._end(id_, "completed")
+
+    def _awaits(self, event: WaitStarted, commit: Commit, when: int) -> None:
+        self._scheduled(event.wait, when)
+        stage = self.books.of(event.wait)
+        stage.status, stage.due = "awaits", 0
+        if event.until is not None:
+            self._sets(event.wait, event.until, commit, when)
+        self.books.slept += LEISURE if event.until is None else event.until - commit.at
+
+    def _receives(self, id_: str) -> None:
+        if id_ in self.books.received:
+            self._fail("applied-once", f"{id_} is received twice")
+        self.books.received.add(id_)
+
+    def _takes(self, event: WaitMatched) -> None:
+        """An event that was received goes to one wait."""
+        books, status = self.books, self.books.of(event.wait).status
+        if status != "awaits":
+            self._fail("stale-cannot-commit", f"{event.wait}, which is {status}, takes {event.event}")
+        if event.event not in books.received or event.event in {*books.taken.values(), *books.spent}:
+            self._fail("applied-once", f"{event.wait} takes {event.event}, which never came, or which another one took")
+        books.taken[event.wait] = event.event
+        self._end(event.wait, "completed")
 
     def _expired(self, id_: str, when: int, since: int) -> None:
         stage = self._running(id_, "reaped")

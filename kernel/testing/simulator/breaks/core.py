@@ -63,10 +63,20 @@ FENCES = (
         ),
     ),
     part(
+        "receive-fence",
+        "A run that is over, or is being undone, takes no events.",
+        ("cancel-wins-whole", "no-unexpected-error"),
+        (f"{DECIDE}:_receive", "if state.status is not RunStatus.RUNNING:", "if False:"),
+    ),
+    part(
         "timer-fence",
         "A timer fires once, and not in a run that has ended meanwhile.",
         ("timers-fire-once", "cancel-wins-whole"),
-        (f"{DECIDE}:_fire", "draft.current(command.timer, command.seq, StageStatus.WAITING)", "pass"),
+        (
+            f"{DECIDE}:_fire",
+            "draft.current(command.timer, command.seq, StageStatus.SLEEPING, StageStatus.WAITING)",
+            "pass",
+        ),
     ),
     part(
         "close-fence",
@@ -238,7 +248,11 @@ TIMES = (
         "timer-time",
         "A timer waits for its time.",
         "timers-are-never-early",
-        (f"{PLAN}:_step", "case StageStatus.WAITING if stage.at <= sure:", "case StageStatus.WAITING:"),
+        (
+            f"{PLAN}:_step",
+            "case StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:",
+            "case StageStatus.SLEEPING:",
+        ),
     ),
 )
 """When."""

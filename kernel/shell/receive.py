@@ -1,0 +1,196 @@
+"""External events, in two phases: accepted once into the run's inbox, then applied once by a worker.
+
+Until it is settled an accepted event is itself an entry of the *due* index, so that a lost poke loses none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kernel.core.codec import inline
+from kernel.core.events import Value
+from kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
+from kernel.limits import check_event_id
+from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
+from kernel.shell import heads
+from kernel.shell.environment import Environment
+from kernel.shell.insist import insist
+from kernel.shell.leave import send
+from kernel.shell.load import ttl_of
+from kernel.shell.logs import log
+from kernel.shell.read import find_head
+
+LARGEST = 100_000
+"""Bytes that what an event carries may have, as JSON text."""
+
+
+class EventView(Struct, frozen=True, omit_defaults=True):
+    """An external event, for people.
+
+    Attributes:
+        event: its id.
+        run: which run it is for.
+        name: its class.
+        at: when it was accepted, in milliseconds.
+        status: accepted, applied or refused.
+        seq: number of the commit that applied it.
+        reason: why it was refused.
+    """
+
+    event: str
+    run: str
+    name: str
+    at: int
+    status: str
+    seq: int | None = None
+    reason: str = ""
+
+
+def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str, id_: str | None = None) -> EventView:
+    """Accept an external event for a run: it will be applied once, or refused with a reason that ``look_up`` tells.
+
+    Args:
+        env: the ports.
+        ref: which run.
+        name: the event's class.
+        payload: what it carries: a model, a mapping, or JSON text.
+        by: who sends it.
+        id_: of the event: the same id is the same event, however often it is sent. Made up if absent.
+
+    Raises:
+        NotFound: there is no such run.
+        InvalidInput: its workflow waits for no such event, what it carries does not fit, or the id is none.
+        Conflict: the run is over, the id was used for another event, or this deployment does not have the run's
+            workflow.
+    """
+    id_ = env.random.token() if id_ is None else check_event_id(id_)
+    head = find_head(env, ref)
+    definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
+    if definition is None:
+        message = (
+            f"this deployment does not have {head.workflow} version {head.version} as the run began with it: "
+            "send the event to one that has"
+        )
+        raise Conflict(message)
+    if name not in definition.events:
+        known = ", ".join(sorted(definition.events)) or "none"
+        message = f"workflow {head.workflow} waits for no event {name[:100]!r}; it waits for: {known}"
+        raise InvalidInput(message, (("event", f"give one of: {known}"),))
+    text: bytes = definition.events[name].accept(payload)
+    if len(text) > LARGEST:
+        message = f"what the event carries has {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
+        raise InvalidInput(message, (("payload", f"at most {LARGEST} bytes"),))
+    known_already = _known(env, ref, id_)
+    if known_already is None and head.status not in (heads.OPEN, heads.PARKED):
+        message = f"run {ref.run} is {head.status}: it takes no events any more"
+        raise Conflict(message)
+    now = env.clock.now()
+    item = Inbox(
+        id=id_,
+        name=name,
+        body=text,
+        digest=hashlib.sha256(name.encode() + b"\0" + text).hexdigest()[:24],
+        at=now,
+        by=by,
+        due_shard=head.due_shard,
+        due=now + env.limits.look_grace,
+        ttl=ttl_of(head.expires),
+    )
+    existing = known_already or _put(env, ref, item)
+    if existing is not None and existing.digest != item.digest:
+        message = f"event id {id_!r} was used for another event of this run: take a new id"
+        raise Conflict(message)
+    found = existing or item
+    if found.due is not None:
+        send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+    return _view(ref, found)
+
+
+def _put(env: Environment, ref: RunRef, item: Inbox) -> Inbox | None:
+    """The event of that id that was there already, if one was."""
+    refusal = insist(env, lambda: env.store.put(ref, item, Guard.EVENT_IS_NEW))
+    if refusal is None:
+        return None
+    existing = readable(refusal.existing)
+    if not isinstance(existing, Inbox):
+        message = f"event {item.id} of run {ref.run} was there, and is gone: send it again"
+        raise Unavailable(message)
+    return existing
+
+
+def _known(env: Environment, ref: RunRef, id_: str) -> Inbox | None:
+    item = readable(insist(env, lambda: env.store.get(ref, f"{INBOX}{id_}")))
+    return item if isinstance(item, Inbox) else None
+
+
+def look_up(env: Environment, ref: RunRef, id_: str) -> EventView:
+    """What became of an external event.
+
+    Raises:
+        NotFound: there is no such run, or it was sent no such event.
+    """
+    find_head(env, ref)
+    item = _known(env, ref, check_event_id(id_))
+    if item is None:
+        message = f"run {ref.run} was sent no event {id_!r}"
+        raise NotFound(message)
+    return _view(ref, item)
+
+
+def _view(ref: RunRef, item: Inbox) -> EventView:
+    status = "accepted" if item.due is not None else "refused" if item.refused else "applied"
+    return EventView(
+        event=item.id,
+        run=ref.run,
+        name=item.name,
+        at=item.at,
+        status=status,
+        seq=item.seq or None,
+        reason=item.refused,
+    )
+
+
+def unsettled(env: Environment, ref: RunRef, id_: str, until: float | None = None) -> Inbox | None:
+    """An accepted event that is neither applied nor refused so far."""
+    item = readable(insist(env, lambda: env.store.get(ref, f"{INBOX}{id_}"), until))
+    return item if isinstance(item, Inbox) and item.due is not None else None
+
+
+def payload_of(env: Environment, item: Inbox) -> Value:
+    """What an event carries, as the log records it: in the log itself, or where it is already."""
+    if len(item.body) <= env.limits.inline:
+        return inline(item.body)
+    return Value(data=item.key, size=len(item.body), sha256=hashlib.sha256(item.body).hexdigest())
+
+
+def applied(env: Environment, item: Inbox, seq: int) -> Inbox:
+    """The event once it is applied; what it carries is kept only if the log does not have it."""
+    kept = item.body if len(item.body) > env.limits.inline else b""
+    return replace(item, due=None, seq=seq, body=kept)
+
+
+def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:
+    """Settle an event that the run cannot take any more."""
+    settled = replace(item, due=None, refused=reason[:500], body=b"")
+    if insist(env, lambda: env.store.put(ref, settled, Guard.EVENT_IS_OPEN)) is None:
+        log.warning("event refused", extra={"run": ref.run, "event": item.id, "reason": reason})
+
+
+def deliver(env: Environment, ref: RunRef, id_: str) -> bool:
+    """A tick takes an event that nobody has settled: pokes for it, and looks again after the look grace.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    item = unsettled(env, ref, id_)
+    now = env.clock.now()
+    if item is None or item.due is None or item.due > now:
+        return False
+    later = replace(item, due=now + env.limits.look_grace)
+    if insist(env, lambda: env.store.put(ref, later, Guard.EVENT_IS_OPEN)) is not None:
+        return False
+    send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+    return True
