@@ -13,6 +13,7 @@ from handlers.requests import (
     LAST,
     WHOLE,
     Body,
+    CallbackBody,
     Key,
     Moment,
     Name,
@@ -93,6 +94,12 @@ class Rerun(OfRun, RerunBody):
     """Rerun a run from a stage."""
 
 
+class Callback(CallbackBody):
+    """Answer a stage."""
+
+    token: str
+
+
 COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "start": (Start, Operations.start),
     "show": (Show, Operations.show),
@@ -102,6 +109,7 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "cancel": (Change, Operations.cancel),
     "retry": (Change, Operations.retry),
     "rerun": (Rerun, Operations.rerun),
+    "callback": (Callback, Operations.callback),
     "dead_letters": (OfRun, Operations.dead_letters),
     "replay_dead_letters": (OfRun, Operations.replay_dead_letters),
     "diagram": (OfWorkflow, Operations.diagram),

@@ -30,6 +30,8 @@ ATTACKED = {
     "kernel/define/model.py Codec.same": "test_whether_two_requests_are_the_same_can_always_be_said",
     "kernel/define/config.py _by_stage": "test_whether_two_requests_are_the_same_can_always_be_said",
     "kernel/core/codec.py from_json": "test_any_dead_letter_is_an_event_or_unreadable",
+    "kernel/core/tokens.py read_token": "test_any_other_token_is_none",
+    "kernel/shell/callback.py _digest": "test_any_answer_to_a_callback_is_recorded_or_refused",
     "kernel/define/model.py plain_json": "test_whatever_is_no_plain_json_is_refused",
     "infra/sqs.py parse": "test_any_body_is_a_poke_or_foreign",
     "infra/sqs.py _refuse_newer": "test_any_body_is_a_poke_or_foreign",
@@ -66,10 +68,11 @@ ATTACKED = {
 
 OURS = {
     "kernel/define/model.py Codec.nullable": "asks a type what it makes of null: nothing was sent",
-    "kernel/define/compile.py _condition.decide": "a condition: what it throws fails its stage",
+    "kernel/define/compile.py _given.read": "values for a condition or a time: what it throws fails its stage",
     "handlers/openapi.py document": "Powertools' own text",
     "handlers/problems.py plain": "text made one line earlier",
     "hosts/local/cli.py _read": "the user's own file; what is wrong with it is told",
+    "hosts/local/cli.py _parsed": "the user's own argument; what is wrong with it is told",
     "hosts/local/client.py Api._call": "the answer of our own server; the command line says when it is none",
     "hosts/local/demo/cases.py Case.input": "files of this repository",
     "hosts/local/functions.py _Instance._read": "lines of the host's own processes",

@@ -57,6 +57,6 @@ def values_of(event: AnyEvent) -> list[tuple[str, Value]]:
         case StageCompleted():
             return [(event.stage, event.output)]
         case StageSuspended():
-            return [(event.stage, event.state)]
+            return [] if event.state is None else [(event.stage, event.state)]
         case _:
             return []
