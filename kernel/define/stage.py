@@ -157,6 +157,13 @@ class Decorator(Protocol):
         """Make the stage."""
 
 
+class CallbackDecorator(Protocol):
+    """What ``@stage(callback=...)`` gives: the same for a function that may leave its output to a third party."""
+
+    def __call__(self, function: Callable[[Context[Any], *Ins], Out | AwaitCallback], /) -> Stage[Out, *Ins]:
+        """Make the stage."""
+
+
 @overload
 def stage(function: Callable[[Context[Any], *Ins], Out], /) -> Stage[Out, *Ins]: ...
 
@@ -180,12 +187,24 @@ def stage(
     *,
     callback: timedelta,
     callback_heartbeat: timedelta | None = None,
-    compensate: Callable[[Context[Any], Out], None] | None = None,
+    compensate: Callable[[Context[Any], Out], None],
     retry: Retry = DEFAULT_RETRY,
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
 ) -> Callable[[Callable[[Context[Any], *Ins], Out | AwaitCallback]], Stage[Out, *Ins]]: ...
+
+
+@overload
+def stage(
+    *,
+    callback: timedelta,
+    callback_heartbeat: timedelta | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    on_failure: OnFailure | None = None,
+    at_most_once: bool = False,
+) -> CallbackDecorator: ...
 
 
 @overload
