@@ -20,6 +20,7 @@ from handlers.operations import Operations
 from handlers.problems import MEDIA_TYPE, Failure, headers_of, problem_of
 from handlers.requests import (
     LAST,
+    CallbackBody,
     EventBody,
     EventId,
     Key,
@@ -33,9 +34,10 @@ from handlers.requests import (
     refusal,
     words,
 )
-from handlers.routes import ROUTES, methods_of, route
+from handlers.routes import ROUTES, methods_of, route, told
 from handlers.tenants import Caller, caller_of
 from infra.settings import Settings
+from kernel.shell.callback import Answered
 from kernel.shell.read import RunView
 from kernel.shell.receive import EventView
 
@@ -219,6 +221,17 @@ class Api:
         """Draw a run: its workflow, and how far it has come."""
         return _answer(self._operations.run_diagram(self._caller, run=run, seq=seq, at=at))
 
+    # --- third parties ----------------------------------------------------------------------------------
+
+    @route("POST", "/callbacks/<token>", {200: Answered}, 404, 409, 410, 422, body=True, public=True)
+    def answer_callback(
+        self,
+        token: Annotated[str, params.Path(description="What a stage gave out, as it is.")],
+        body: Annotated[CallbackBody, params.Body()],
+    ) -> Answer:
+        """Answer a stage: give its output, or an error, or say that you are still at work."""
+        return _answer(self._operations.callback(token=token, **dict(body)))
+
     # --- the deployment ---------------------------------------------------------------------------------
 
     @route("GET", "/workflows", {200: answers.WorkflowList})
@@ -264,6 +277,7 @@ class Api:
 
 def failed(error: Exception, path: str, request: str, log: Logger) -> dict[str, Any]:
     """The answer to a request that failed, as ``Response`` takes it. What no caller can help is logged."""
+    path = told(path)
     problem = problem_of(error, path, request)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error, extra={"path": path})

@@ -13,6 +13,7 @@ from handlers.requests import (
     LAST,
     WHOLE,
     Body,
+    CallbackBody,
     EventBody,
     EventId,
     Key,
@@ -105,6 +106,12 @@ class Rerun(OfRun, RerunBody):
     """Rerun a run from a stage."""
 
 
+class Callback(CallbackBody):
+    """Answer a stage."""
+
+    token: str
+
+
 COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "start": (Start, Operations.start),
     "show": (Show, Operations.show),
@@ -116,6 +123,7 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "rerun": (Rerun, Operations.rerun),
     "send_event": (Send, Operations.send_event),
     "show_event": (OfEvent, Operations.show_event),
+    "callback": (Callback, Operations.callback),
     "dead_letters": (OfRun, Operations.dead_letters),
     "replay_dead_letters": (OfRun, Operations.replay_dead_letters),
     "diagram": (OfWorkflow, Operations.diagram),

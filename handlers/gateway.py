@@ -150,8 +150,9 @@ def _request(event: dict[str, Any], left: float, *, rest: bool) -> Request:
             "requestContext": event["requestContext"] | {"stage": stage},
         }
     # Behind a custom domain, paths begin with its mapping. Where one greedy route catches all, what it caught
-    # is free of that.
-    caught = "/" + (known.path_parameters or {}).get("proxy", "")
+    # is free of that; and so is the token of a callback, which has a route of its own.
+    parameters = known.path_parameters or {}
+    caught = f"/callbacks/{parameters['token']}" if "token" in parameters else "/" + parameters.get("proxy", "")
     if caught != "/" and whole.endswith(caught):
         path = caught
     base = whole.removesuffix(path) if whole.endswith(path) else ""

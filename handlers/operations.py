@@ -30,11 +30,11 @@ from handlers.answers import (
     WorkflowInfo,
     WorkflowList,
 )
-from handlers.requests import cursor_after, json_text, read_cursor
+from handlers.requests import ABSENT, CallbackError, cursor_after, json_text, read_cursor
 from kernel.core.events import COMPENSATE
 from kernel.errors import Conflict, NotFound
 from kernel.ports import HEAD, Dead, RunRef, Unreadable
-from kernel.shell import heads, outbox
+from kernel.shell import callback, heads, outbox
 from kernel.shell import read as kernel_read
 from kernel.shell.cancel import cancel
 from kernel.shell.load import Session
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from handlers.tenants import Caller
     from kernel.define.registry import Registry
     from kernel.define.workflow import Workflow
+    from kernel.shell.callback import Answered
     from kernel.shell.environment import Environment
     from kernel.shell.read import RunView
 
@@ -209,6 +210,23 @@ class Operations:
         ref = RunRef(caller.tenant, run)
         change(ref)
         return kernel_read.show(self.env, ref)
+
+    def callback(
+        self,
+        _caller: Caller | None = None,
+        *,
+        token: str,
+        output: object = ABSENT,
+        error: CallbackError = ABSENT,
+        progress: float | None = None,
+        heartbeat: object = ABSENT,  # noqa: ARG002 - said by there being neither an output nor an error
+    ) -> Answered:
+        """Complete, fail or keep alive the stage whose token it is, whoever asks."""
+        if output is not ABSENT:
+            return callback.complete(self.env, token, json_text(output))
+        if error is not ABSENT:
+            return callback.fail(self.env, token, kind=error.kind, message=error.message, retryable=error.retryable)
+        return callback.heartbeat(self.env, token, progress)
 
     def dead_letters(self, caller: Caller, *, run: str) -> DeadLetterList:
         """Events of a run that could not be published."""

@@ -10,10 +10,12 @@ from msgspec import Struct, field
 
 from kernel.errors import (
     Conflict,
+    Gone,
     InvalidInput,
     LogError,
     Missing,
     NewerFormat,
+    NotDeployed,
     NotFound,
     OnewriteError,
     Unavailable,
@@ -36,6 +38,7 @@ _KINDS = {
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     409: ("conflict", "Not in this state"),
+    410: ("gone", "No longer there"),
     413: ("too-large", "Request too large"),
     415: ("unsupported-media-type", "Not JSON"),
     422: ("invalid-input", "Invalid input"),
@@ -134,6 +137,8 @@ _JUDGEMENTS: tuple[tuple[type[OnewriteError], int, str], ...] = (
     (InvalidInput, 422, ""),
     (NotFound, 404, ""),
     (Conflict, 409, ""),
+    (Gone, 410, ""),
+    (NotDeployed, 503, ""),
     (
         Unavailable,
         503,
@@ -158,7 +163,7 @@ _JUDGEMENTS: tuple[tuple[type[OnewriteError], int, str], ...] = (
 
 def headers_of(error: Exception) -> dict[str, str]:
     """Headers that go with the answer to an error."""
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | NotDeployed):
         return {"Retry-After": str(RETRY_AFTER)}
     return error.headers if isinstance(error, Failure) else {}
 

@@ -7,18 +7,30 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Raw, Struct
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from handlers.problems import Failure, Problems
+from kernel.core.failures import MAX_MESSAGE
 from kernel.errors import InvalidInput
 from kernel.limits import check_key, is_run_id
+from kernel.shell.callback import MAX_KIND
 
 # --- bodies -------------------------------------------------------------------------------------------------
 
+_PRINTABLE = r"^[!-~]+$"
 _TEXT = r"^[^\x00]*$"
 """Everything but the character NUL, which some readers of a log stop at."""
 
@@ -94,14 +106,50 @@ class EventBody(Body):
     id: EventId | None = Field(None, description="The same id is the same event, however often it is sent.")
 
 
-_AS_SENT = ("input", "payload")
-"""Fields of a body that stay JSON text: a model of the user's reads them once, as they were sent."""
+ABSENT: Any = object()
+"""What a field is that nobody gave, where null is something that can be given."""
+
+
+class CallbackError(Body):
+    """What went wrong, in the words of whoever was to answer."""
+
+    kind: Annotated[str, Field(min_length=1, max_length=MAX_KIND, pattern=_PRINTABLE)] = "CallbackFailed"
+    message: Annotated[str, Field(max_length=MAX_MESSAGE, pattern=_TEXT)] = ""
+    retryable: bool = Field(default=True, description="Whether another attempt, with another token, may help.")
+
+
+class CallbackBody(Body):
+    """What a third party says: the stage's output, an error, or that they are still at work."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [name]} for name in ("output", "error", "heartbeat")],
+            "dependentRequired": {"progress": ["heartbeat"]},
+        }
+    )
+
+    output: Any = Field(default_factory=lambda: ABSENT, description="The stage's output, whatever its type is.")
+    error: CallbackError = Field(default_factory=lambda: ABSENT)
+    heartbeat: Literal[True] = Field(default_factory=lambda: ABSENT)
+    progress: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None, description="How far they are, as a fraction or percentage; goes with a heartbeat."
+    )
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        said = self.model_fields_set
+        if len(said & {"output", "error", "heartbeat"}) != 1 or ("progress" in said and "heartbeat" not in said):
+            message = "give one of output, error and heartbeat; progress goes with heartbeat only"
+            raise ValueError(message)
+        return self
+
 
 _object = msgspec.json.Decoder(dict[str, Raw])
+_RAW = ("input", "output", "payload")
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The fields of a body. Those for a model of the user's stay JSON text.
+    """The fields of a body. Values of users' types stay JSON text: their own models read them once, as they were sent.
 
     Raises:
         Failure: 400: it is not JSON as RFC 8259 defines it. 422: it is no object, or too deep.
@@ -116,11 +164,10 @@ def read_object(text: str) -> dict[str, Any]:
         raise Failure(400, f"The body is not JSON as RFC 8259 defines it: {error}.") from error
     if not isinstance(fields, dict):
         raise Failure(422, "The body must be a JSON object.", (("body", "give a JSON object"),))
-    kept = [name for name in _AS_SENT if name in fields]
-    if not kept:
+    if not any(name in fields for name in _RAW):
         return fields
     raw = _object.decode(text)
-    return fields | {name: raw[name] for name in kept}
+    return fields | {name: raw[name] for name in _RAW if name in fields}
 
 
 def json_text(value: object, where: str = "input") -> bytes:

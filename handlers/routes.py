@@ -71,6 +71,11 @@ def route(
     return registered
 
 
+def told(path: str) -> str:
+    """A path as logs and problems tell it: a callback's token is a secret."""
+    return re.sub(r"/callbacks/[^/]+", "/callbacks/...", path)
+
+
 def methods_of(path: str) -> list[str]:
     """The methods that a path has; none if there is no such path."""
     wanted = path.rstrip("/")  # Powertools' resolver for REST APIs does not mind a slash at the end

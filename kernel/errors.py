@@ -8,7 +8,9 @@
     ├── Refused                    the caller asked for something that cannot be; nothing was stored
     │   ├── InvalidInput           the request does not fit its model or its limits
     │   ├── NotFound               no such run, workflow or stage (or it is another tenant's)
-    │   └── Conflict               it exists, but its present state does not allow this
+    │   ├── Conflict               it exists, but its present state does not allow this
+    │   ├── Gone                   it was there, and never will be again: too late, or something else took its place
+    │   └── NotDeployed            this deployment does not have the workflow that it takes; one that has it can
     ├── InfrastructureError        a store, queue or object store failed; the work goes back and is tried again
     │   ├── Unavailable            no answer, throttled, or the outcome is unknown
     │   └── Missing                the table, queue or bucket does not exist, or access to it is denied
@@ -20,7 +22,8 @@
         ├── PermanentError         raised by user code: do not retry
         ├── InvalidOutput          it returned what its annotation does not allow
         ├── InvalidStageInput      what precedes it no longer fits its parameters
-        ├── WaitLimitReached       a suspended stage was not ready within its limit
+        ├── WaitLimitReached       a suspended stage was not ready, or not answered, within its limit
+        ├── HeartbeatMissed        whoever was to answer a stage gave no sign of life in time
         ├── LeaseLost              its worker died or was cut off before it could commit
         └── NotUpstream            it asked for the output of a stage that does not precede it
 """
@@ -71,6 +74,14 @@ class Conflict(Refused):
     """The thing exists, but its present state does not allow what was asked."""
 
 
+class Gone(Refused):
+    """It was there, and never will be again: its time is over, or something else has taken its place."""
+
+
+class NotDeployed(Refused):
+    """This deployment does not have the workflow that it takes. Repeat the request: one that has it can answer it."""
+
+
 class InfrastructureError(OnewriteError):
     """A store, queue, object store or event sink failed. Nothing is lost: the work is tried again."""
 
@@ -116,7 +127,11 @@ class InvalidStageInput(StageError):
 
 
 class WaitLimitReached(StageError):
-    """A suspended stage was not ready within its limit, or its check failed too often."""
+    """A suspended stage was not ready, or not answered, within its limit, or its check failed too often."""
+
+
+class HeartbeatMissed(StageError):
+    """Whoever was to answer a stage gave no sign of life for longer than the stage's ``callback_heartbeat``."""
 
 
 class LeaseLost(StageError):

@@ -491,6 +491,10 @@ class Random(Protocol):
         """A fresh token of 24 hexadecimal digits, unguessable."""
         ...
 
+    def secret(self) -> str:
+        """A fresh secret of 48 hexadecimal digits, for whoever must prove that it was given to them."""
+        ...
+
     def roll(self) -> float:
         """A number in [0, 1)."""
         ...

@@ -2,6 +2,7 @@
 
 from kernel.core.state import RunStatus
 from kernel.define import (
+    AwaitCallback,
     Context,
     Failed,
     NoConfig,
@@ -30,6 +31,7 @@ from kernel.errors import (
 )
 
 __all__ = [
+    "AwaitCallback",
     "Conflict",
     "Context",
     "DefinitionError",

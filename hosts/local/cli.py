@@ -212,6 +212,32 @@ def rerun(
 
 
 @app.command()
+def callback(
+    token: Annotated[str, typer.Argument(help="What the stage gave out.")],
+    output: Annotated[str | None, typer.Option(help="The stage's output, as JSON.")] = None,
+    error: Annotated[str | None, typer.Option(help="What went wrong: the attempt fails.")] = None,
+    kind: Annotated[str, typer.Option(help="What sort of error it is.")] = "CallbackFailed",
+    final: Annotated[bool, typer.Option("--final", help="The error is for good: no other attempt helps.")] = False,
+    heartbeat: Annotated[bool, typer.Option("--heartbeat", help="Still at work.")] = False,
+    progress: Annotated[float | None, typer.Option(help="With --heartbeat: how far, as a fraction.")] = None,
+    url: Url = client.DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a stage that waits for a third party: give its output, fail it, or keep it waiting."""
+    said: Json = {}
+    if output is not None:
+        said["output"] = _parsed(output, "--output")
+    if error is not None:
+        said["error"] = {"kind": kind, "message": error, "retryable": not final}
+    if heartbeat:
+        said["heartbeat"] = True
+    if progress is not None:
+        said["progress"] = progress
+    answered = Api(url).callback(token, said)
+    _print(answered, lambda: console.print(f"{answered['stage']} {answered['status']}"), as_json=as_json)
+
+
+@app.command()
 def diagram(
     what: Annotated[str, typer.Argument(help="Id of a workflow, or of a run.")],
     version: Annotated[int | None, typer.Option(help="Of the workflow; the latest if not given.")] = None,
@@ -241,6 +267,13 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
         raise OnewriteError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise OnewriteError(f"{file} is not JSON: {error}") from error
+
+
+def _parsed(text: str, option: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise OnewriteError(f"{option} is not JSON: {error}") from error
 
 
 def _follow(api: Api, run: str, *, quiet: bool) -> Json:

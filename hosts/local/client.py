@@ -121,6 +121,10 @@ class Api:
         """Cancel, retry or rerun a run; gives the run as it is then."""
         return self._call("POST", f"/runs/{quote(run, safe='')}/{verb}", body or {})
 
+    def callback(self, token: str, said: Json) -> Json:
+        """Answer the stage that gave out a token: with its ``output``, an ``error``, or a ``heartbeat``."""
+        return self._call("POST", f"/callbacks/{quote(token, safe='')}", said)
+
     def _call(self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:
         data = None if body is None else json.dumps(body).encode()
         sent = {**self._headers, **(headers or {})}

@@ -17,10 +17,12 @@ class Chain(Struct, frozen=True):
     Attributes:
         room: the longest timeout that a stage may have to be started here; negative for none.
         grace: added to a stage's timeout to make its lease.
+        callback: SHA-256 of the secret of the attempt's callback token, for a stage that can be answered by one.
     """
 
     room: int
     grace: int
+    callback: str = ""
 
 
 class Begin(Struct, frozen=True):
@@ -30,11 +32,15 @@ class Begin(Struct, frozen=True):
 
 
 class Claim(Struct, frozen=True):
-    """Start an attempt of a stage that is scheduled, or whose retry is due, as of commit ``seq``."""
+    """Start an attempt of a stage that is scheduled, or whose retry is due, as of commit ``seq``.
+
+    ``callback`` is as in ``Chain``.
+    """
 
     stage: str
     seq: int
     grace: int
+    callback: str = ""
 
 
 class Complete(Struct, frozen=True):
@@ -58,11 +64,11 @@ class Fail(Struct, frozen=True):
 
 
 class Suspend(Struct, frozen=True):
-    """The attempt's body handed over to its check."""
+    """The attempt's body handed over to its check, with a state; or, without one, to whoever has its callback token."""
 
     stage: str
     seq: int
-    state: Value
+    state: Value | None
 
 
 class Ready(Struct, frozen=True):
@@ -93,6 +99,44 @@ class Receive(Struct, frozen=True):
     event: str
     name: str
     payload: Value
+    chain: Chain
+
+
+class Answer(Struct, frozen=True):
+    """Whoever has the attempt's callback token completes the stage. ``answer`` is the SHA-256 of what they said."""
+
+    stage: str
+    seq: int
+    output: Value
+    answer: str
+
+
+class Decline(Struct, frozen=True):
+    """Whoever was given the attempt's callback token fails it. ``answer`` is as in ``Answer``."""
+
+    stage: str
+    seq: int
+    error: ErrorRecord
+    retryable: bool
+    roll: float
+    answer: str
+
+
+class Beat(Struct, frozen=True):
+    """Whoever was given the attempt's callback token is still at work."""
+
+    stage: str
+    seq: int
+    progress: float | None
+
+
+class Unanswered(Struct, frozen=True):
+    """The time ``at`` has passed by which a callback's heartbeat or answer should have come."""
+
+    stage: str
+    seq: int
+    at: int
+    roll: float
     chain: Chain
 
 
@@ -160,6 +204,10 @@ Command = (
     | Ready
     | NotReady
     | Receive
+    | Answer
+    | Decline
+    | Beat
+    | Unanswered
     | Fire
     | Reap
     | Settle

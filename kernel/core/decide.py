@@ -1,7 +1,7 @@
 """``decide``: which events follow from a command, given the state. Pure; every change of a run passes through here.
 
 A command that the present state does not allow is either stale (``Stale``: an attempt or look that is no longer
-current, to be dropped) or refused (``Conflict``, ``NotFound``: somebody asked for what cannot be).
+current, to be dropped) or refused (``Conflict``, ``Gone``, ``NotFound``: somebody asked for what cannot be).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.definition import Definition, Given, Recall, StageSpec, Strategy, recorded
+from kernel.core.definition import CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
 from kernel.core.directives import Complete, Directive, Fail, Listen, Reject, Schedule, Skip, Take, Wait
 from kernel.core.events import (
     COMPENSATE,
@@ -46,7 +46,7 @@ from kernel.core.events import (
 from kernel.core.evolve import evolve
 from kernel.core.plan import Idle, plan
 from kernel.core.state import RunStatus, StageState, StageStatus, State
-from kernel.errors import Conflict, NotFound
+from kernel.errors import Conflict, Gone, NotFound
 
 TOLD_IN_FULL = 20
 """Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
@@ -80,6 +80,7 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
     Raises:
         Stale: what the command speaks of is no longer current.
         Conflict: the state of the run does not allow it.
+        Gone: a callback's answer comes after its limit.
         NotFound: it names a stage that the workflow does not have.
         MissingValue: an outcome is needed that is not at hand.
     """
@@ -159,14 +160,14 @@ class _Draft:
             return
         for index, event in enumerate(self.events):
             if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
-                started = self.start(event.stage, chain.grace)
+                started = self.start(event.stage, chain.grace, chain.callback)
                 self.events[index] = started  # being started says that it was ready
                 evolve(self.state, started)
                 return
 
-    def start(self, stage: str, grace: int) -> StageStarted:
-        attempt = self.state.stages[stage].attempt + 1
-        return StageStarted(stage, attempt, self.now + self.spec(stage).timeout + grace)
+    def start(self, stage: str, grace: int, callback: str) -> StageStarted:
+        attempt, spec = self.state.stages[stage].attempt + 1, self.spec(stage)
+        return StageStarted(stage, attempt, self.now + spec.timeout + grace, callback if spec.callback else "")
 
     def current(self, stage: str, seq: int, *status: StageStatus) -> StageState:
         """The stage, if the attempt, claim or check that speaks is still about what it saw."""
@@ -193,12 +194,14 @@ class _Draft:
         """Whether the stage belongs to what is being undone: it may end, but not count."""
         return self.state.status is RunStatus.COMPENSATING and not stage.startswith(COMPENSATE)
 
-    def fail(self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool) -> None:
+    def fail(
+        self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool, answer: str = ""
+    ) -> None:
         """Record a failed attempt: tried again later as long as the policy allows, else failed for good."""
         spec = self.spec(stage)
         again = retryable and not self.cut_off(stage) and attempt < spec.retry.attempts and not spec.at_most_once
         retry_at = self.now + spec.retry.delay(attempt, roll) if again else None
-        self.emit(StageFailed(stage, attempt, error, retry_at))
+        self.emit(StageFailed(stage, attempt, error, retry_at, answer))
 
 
 def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each directive
@@ -237,7 +240,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
 
 def _claim(draft: _Draft, command: c.Claim) -> None:
     draft.current(command.stage, command.seq, StageStatus.SCHEDULED, StageStatus.RETRYING)
-    draft.emit(draft.start(command.stage, command.grace))
+    draft.emit(draft.start(command.stage, command.grace, command.callback))
 
 
 def _complete(draft: _Draft, command: c.Complete) -> None:
@@ -256,11 +259,26 @@ def _suspend(draft: _Draft, command: c.Suspend) -> None:
     stage = draft.running(command.stage, command.seq)
     if stage is None:
         return
-    poll = draft.spec(command.stage).poll
-    assert poll is not None  # noqa: S101 - only a stage with a check can return Suspend
-    check_at, give_up_at = draft.now + poll.every, draft.now + poll.limit
-    event = StageSuspended(command.stage, stage.attempt, command.state, min(check_at, give_up_at), give_up_at)
-    draft.emit(event)
+    spec = draft.spec(command.stage)
+    if command.state is None:
+        give_up_at = draft.now + _callback(spec).limit
+        check_at = _heard_by(spec, draft.now, give_up_at)
+    else:
+        assert spec.poll is not None  # noqa: S101 - only a stage with a check can return Suspend
+        give_up_at = draft.now + spec.poll.limit
+        check_at = min(draft.now + spec.poll.every, give_up_at)
+    draft.emit(StageSuspended(command.stage, stage.attempt, command.state, check_at, give_up_at))
+
+
+def _callback(spec: StageSpec) -> CallbackPolicy:
+    assert spec.callback is not None  # noqa: S101 - only such a stage has tokens, and can return AwaitCallback
+    return spec.callback
+
+
+def _heard_by(spec: StageSpec, now: int, give_up_at: int) -> int:
+    """When whoever is to answer must have been heard of next."""
+    heartbeat = _callback(spec).heartbeat
+    return give_up_at if heartbeat is None else min(now + heartbeat, give_up_at)
 
 
 def _ready(draft: _Draft, command: c.Ready) -> None:
@@ -309,6 +327,57 @@ def _receive(draft: _Draft, command: c.Receive) -> None:
     if len(state.events) > KEPT:
         message = f"run {state.identity.run} keeps {KEPT} events already that nothing has waited for so far"
         raise Conflict(message)
+    draft.chain(command.chain)
+
+
+def _awaited(draft: _Draft, command: c.Answer | c.Decline | c.Beat) -> StageState:
+    """The stage, if the attempt whose token was used is the one that it is about, and its limit has not passed.
+
+    The attempt may still be running: whoever was given its token may be faster than its body. What they say counts all
+    the same, so that no answer has to come twice, and what the body says then comes too late.
+    """
+    found = draft.current(command.stage, command.seq, StageStatus.RUNNING, StageStatus.SUSPENDED)
+    if draft.cut_off(command.stage):
+        message = f"{command.stage}: the run is being undone"
+        raise Stale(message)
+    if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at:
+        message = f"the time to answer {command.stage} is over"
+        raise Gone(message)
+    return found
+
+
+def _answer(draft: _Draft, command: c.Answer) -> None:
+    stage = _awaited(draft, command)
+    draft.emit(StageCompleted(command.stage, stage.attempt, command.output, command.answer))
+
+
+def _decline(draft: _Draft, command: c.Decline) -> None:
+    stage, error = _awaited(draft, command), command.error
+    error = replace(error, attempt=stage.attempt)
+    draft.fail(command.stage, stage.attempt, error, command.roll, retryable=command.retryable, answer=command.answer)
+
+
+def _beat(draft: _Draft, command: c.Beat) -> None:
+    stage = _awaited(draft, command)
+    if stage.status is StageStatus.RUNNING:
+        message = f"{command.stage} runs still: its lease is its attempt's to extend"
+        raise Stale(message)
+    check_at = _heard_by(draft.spec(command.stage), draft.now, stage.give_up_at)
+    draft.emit(StageChecked(command.stage, check_at, command.progress))
+
+
+def _unanswered(draft: _Draft, command: c.Unanswered) -> None:
+    """Too late for good, or silent for so long that another attempt may do better."""
+    stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
+    if stage.at != command.at:
+        message = f"{command.stage}: there was a heartbeat meanwhile"
+        raise Stale(message)
+    late = draft.now >= stage.give_up_at
+    policy = _callback(draft.spec(command.stage))
+    kind = "WaitLimitReached" if late else "HeartbeatMissed"
+    what = f"not answered within {timedelta(milliseconds=policy.limit)}" if late else "no heartbeat in time"
+    error = ErrorRecord("limit", kind, what, command.stage, stage.attempt)
+    draft.fail(command.stage, stage.attempt, error, command.roll, retryable=not late)
     draft.chain(command.chain)
 
 
@@ -430,6 +499,10 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Ready: _ready,
     c.NotReady: _not_ready,
     c.Receive: _receive,
+    c.Answer: _answer,
+    c.Decline: _decline,
+    c.Beat: _beat,
+    c.Unanswered: _unanswered,
     c.Fire: _fire,
     c.Reap: _reap,
     c.Settle: _settle,

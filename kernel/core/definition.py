@@ -116,6 +116,18 @@ class PollPolicy(Struct, frozen=True):
     errors: int = 10
 
 
+class CallbackPolicy(Struct, frozen=True):
+    """How long a stage that is answered by a callback waits.
+
+    Attributes:
+        limit: how long the answer may take.
+        heartbeat: how long whoever is to answer may be silent; absent for as long as the limit allows.
+    """
+
+    limit: int
+    heartbeat: int | None = None
+
+
 class StageSpec(Struct, frozen=True):
     """What the kernel needs to know of a stage, and nothing of its code.
 
@@ -127,6 +139,7 @@ class StageSpec(Struct, frozen=True):
         at_most_once: it fails instead of being started a second time.
         poll: how it is checked when it suspends itself.
         compensated: it has a compensation.
+        callback: how long it waits for a third party's answer.
     """
 
     id: str
@@ -136,6 +149,7 @@ class StageSpec(Struct, frozen=True):
     at_most_once: bool = False
     poll: PollPolicy | None = None
     compensated: bool = False
+    callback: CallbackPolicy | None = None
 
 
 class Program(Protocol):

@@ -36,8 +36,8 @@ class ErrorRecord(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         category: one of ``user`` (raised by user code), ``timeout``, ``lease``, ``input``, ``output``, ``limit``,
-            ``condition``, ``infrastructure``, ``deadline``, ``cancelled``.
-        kind: the exception's class name.
+            ``condition``, ``infrastructure``, ``deadline``, ``cancelled``, ``callback`` (said by who was to answer).
+        kind: the exception's class name, or what a callback calls it.
         message: its text, bounded.
         stage: the stage it happened in, if any.
         attempt: the number of the attempt, from 1.
@@ -134,52 +134,67 @@ class StageSkipped(Event, frozen=True):
 
 
 class StageStarted(Event, frozen=True):
-    """An attempt owns the stage until ``lease``. With this commit's number it is the attempt's fencing token."""
+    """An attempt owns the stage until ``lease``. With this commit's number it is the attempt's fencing token.
+
+    Attributes:
+        callback: SHA-256 of the secret in the attempt's callback token, if the stage can be answered by one.
+    """
 
     stage: str
     attempt: int
     lease: int
+    callback: str = ""
 
 
 class StageCompleted(Event, frozen=True):
-    """The attempt's result, recorded once."""
+    """The attempt's result, recorded once.
+
+    Attributes:
+        answer: SHA-256 of what a third party said, if the result comes by a callback.
+    """
 
     stage: str
     attempt: int
     output: Value
+    answer: str = ""
 
 
 class StageFailed(Event, frozen=True, omit_defaults=True):
-    """The attempt failed: tried again at ``retry_at``, or failed for good when that is absent."""
+    """The attempt failed: tried again at ``retry_at``, or failed for good when that is absent.
+
+    Attributes:
+        answer: as in ``StageCompleted``.
+    """
 
     stage: str
     attempt: int
     error: ErrorRecord
     retry_at: int | None = None
+    answer: str = ""
 
 
 class StageSuspended(Event, frozen=True):
-    """The attempt handed over to its check.
+    """The attempt handed over to its check, or waits for its callback.
 
     Attributes:
-        state: what the check is given.
-        check_at: when to check first.
+        state: what the check is given; absent for a callback.
+        check_at: when to check first; when a callback's first sign of life, or else its answer, must have come.
         give_up_at: when the wait has lasted too long.
     """
 
     stage: str
     attempt: int
-    state: Value
+    state: Value | None
     check_at: int
     give_up_at: int
 
 
 class StageChecked(Event, frozen=True, omit_defaults=True):
-    """A check said "not yet", or threw.
+    """A check, or the heartbeat of a callback, said "not yet"; or a check threw.
 
     Attributes:
-        check_at: when to check again.
-        progress: the fraction or percentage that the check reported.
+        check_at: when to check again; when the next heartbeat, or else the answer, must have come.
+        progress: the fraction or percentage that was reported.
         error: what it threw; counted against the check's own budget, which a quiet check resets.
     """
 

@@ -177,13 +177,14 @@ def _stage_failed(state: State, event: StageFailed) -> None:
 
 
 def _suspended(state: State, event: StageSuspended) -> None:
+    kept = event.state
     new = StageState(
         StageStatus.SUSPENDED,
         event.attempt,
-        state.seq,
+        state.stages[event.stage].seq if kept is None else state.seq,
         at=event.check_at,
         give_up_at=event.give_up_at,
-        external=_external(event.state),
+        external=None if kept is None else _external(kept),
     )
     _put(state, event.stage, new)
 

@@ -56,14 +56,14 @@ class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
         status: where it stands.
         attempt: number of the latest attempt, from 1; 0 before the first.
         seq: number of the commit that brought it here: while running its fencing token; once completed where its
-            output is; while suspended where its check's state is.
-        at: when it must be looked at: end of the lease, time of the retry or of the next check, of a timer, or of a
-            wait's time-out.
+            output is; while suspended where its check's state is, or, for a callback, still the fencing token.
+        at: when it must be looked at: end of the lease, time of the retry, of the next check or heartbeat, of a timer,
+            or of a wait's time-out.
         give_up_at: when a suspended stage has waited too long.
         check_errors: checks that threw in a row.
         external: where its output (or its check's state) is, when that is not in the commit itself.
         error: the last error of the stage.
-        progress: as last reported by its check.
+        progress: as last reported by its check or callback.
     """
 
     status: StageStatus

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from kernel.core.events import ErrorRecord
-from kernel.define.context import Context, Failed, Pending, Suspend
+from kernel.define.context import AwaitCallback, Context, Failed, Pending, Suspend
 from kernel.define.model import Codec, Hint, Value, codec_of, problems_of
 from kernel.errors import InvalidOutput, InvalidStageInput, NotUpstream, PermanentError, StageError
 
@@ -31,9 +31,9 @@ _NEVER: Errors = (PermanentError, InvalidOutput, InvalidStageInput, NotUpstream)
 
 
 class Suspended(Struct, frozen=True):
-    """The stage goes on elsewhere; its check will be given this state, a JSON text."""
+    """The stage goes on elsewhere; its check will be given this state, a JSON text. Without one, a callback answers."""
 
-    state: bytes
+    state: bytes | None
 
 
 class NotYet(Struct, frozen=True):
@@ -63,7 +63,7 @@ class StageCode:
         config: the model of its configuration.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as many as a stage has parts
         self,
         id_: str,
         function: Function,
@@ -76,6 +76,7 @@ class StageCode:
         place: Place,
         check: Function | None = None,
         state: Hint = None,
+        awaits: bool = False,
     ) -> None:
         """Look up once what each run of it needs."""
         self.id = id_
@@ -88,6 +89,7 @@ class StageCode:
         self._place = place
         self._check = check
         self._state: Codec | None = codec_of(state) if check else None
+        self._awaits = awaits
         self._upstream: frozenset[str] | None = None
 
     def run(self, ctx: Context[Any], given: Sequence[Given]) -> bytes | Suspended:
@@ -110,6 +112,8 @@ class StageCode:
         result = self._function(ctx, *self._read(given))
         if self._state is not None and isinstance(result, Suspend):
             return Suspended(self._write(self._state, result.state, "state for its check"))
+        if self._awaits and isinstance(result, AwaitCallback):
+            return Suspended(None)
         return self._write(self._returns, result, "output")
 
     def check(self, ctx: Context[Any], state: bytes) -> bytes | NotYet:
@@ -134,6 +138,17 @@ class StageCode:
         if isinstance(result, Pending):
             return NotYet(result.progress)
         return self._write(self._returns, result, "output")
+
+    def accept(self, given: object) -> bytes:
+        """An output that a third party sent, as it is to be recorded.
+
+        Args:
+            given: JSON text, or what JSON text can be made of.
+
+        Raises:
+            InvalidInput: it does not fit what the function's annotation says, with a path for each problem.
+        """
+        return self._returns.accept(given, "output")
 
     def read_output(self, data: bytes) -> Value:
         """A recorded output as the function returned it; None for a stage that was skipped.

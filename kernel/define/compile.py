@@ -79,6 +79,7 @@ def _code(placed: Placed, place: Place) -> StageCode:
         place=place,
         check=stage.options.check,
         state=contract.state,
+        awaits=contract.awaits,
     )
 
 
@@ -186,6 +187,7 @@ def _fingerprint(plan: Plan) -> str:
         lines.append(
             f"{id_} after {placed.sources}{gated} conditional {placed.condition is not None} "
             f"compensated {placed.stage.options.compensate is not None} "
+            f"{'answered by a callback ' if contract.awaits else ''}"
             f"takes and gives {' '.join(describe(each, seen) for each in types)}"
         )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -85,10 +85,21 @@ class Pending:
 
     def __init__(self, progress: float | None = None) -> None:
         """Keep the progress."""
-        self.progress = None if progress is None else _finite(progress)
+        self.progress = None if progress is None else finite(progress)
 
 
-def _finite(progress: float) -> float:
+class AwaitCallback:
+    """Returned by a stage: "somebody else has ``ctx.callback_token``, and will answer with my output"."""
+
+    __slots__ = ()
+
+
+def finite(progress: float) -> float:
+    """A progress that can be recorded.
+
+    Raises:
+        ValueError: it is not a finite number.
+    """
     if not isfinite(progress):
         raise ValueError(f"progress is {progress}: give a finite number")
     return float(progress)
@@ -120,6 +131,14 @@ class Handle(Protocol):
     @property
     def key(self) -> str:
         """The stage's idempotency key."""
+
+    @property
+    def callback_token(self) -> str:
+        """The attempt's callback token.
+
+        Raises:
+            PermanentError: it has none.
+        """
 
     @property
     def log(self) -> Log:
@@ -208,6 +227,18 @@ class Context(Generic[Cfg]):
         return self._handle.key
 
     @property
+    def callback_token(self) -> str:
+        """What a third party needs to answer this stage, once, by ``POST /callbacks/<token>``.
+
+        Another one for every attempt; the one before counts no more. It is a secret: hand it to who shall answer, and
+        to nobody else.
+
+        Raises:
+            PermanentError: the stage has no ``callback=``.
+        """
+        return self._handle.callback_token
+
+    @property
     def log(self) -> Log:
         """A logger whose lines carry the run, the stage and the attempt."""
         return self._handle.log
@@ -256,7 +287,7 @@ class Context(Generic[Cfg]):
         Raises:
             ValueError: not a finite number.
         """
-        self._handle.heartbeat(_finite(fraction))
+        self._handle.heartbeat(finite(fraction))
 
     def heartbeat(self) -> None:
         """Extend the lease of this attempt: the stage is alive, and needs longer than its timeout."""

@@ -33,6 +33,8 @@ class Options(Struct, frozen=True, kw_only=True):
     check: Function | None = None
     every: timedelta | None = None
     limit: timedelta | None = None
+    callback: timedelta | None = None
+    callback_heartbeat: timedelta | None = None
 
 
 class Contract(Struct, frozen=True):
@@ -43,12 +45,14 @@ class Contract(Struct, frozen=True):
         returns: the type of its output.
         config: the model of its configuration; ``NoConfig`` for none.
         state: the type of what it leaves for its check; absent without one.
+        awaits: it can be answered by a callback.
     """
 
     parameters: tuple[Parameter, ...]
     returns: Hint
     config: type[BaseModel]
     state: Hint = None
+    awaits: bool = False
 
 
 def contract_of(function: Function, options: Options, what: str) -> Contract:
@@ -71,6 +75,7 @@ def contract_of(function: Function, options: Options, what: str) -> Contract:
         raise DefinitionError(
             f"{what} may return Suspend: say how to go on, with @stage(check=..., every=..., limit=...)"
         )
+    _require_callback(what, signature, options)
     returns = union(outputs)
     if options.compensate:
         undo = read_signature(options.compensate, f"{what}, its compensation")
@@ -79,7 +84,7 @@ def contract_of(function: Function, options: Options, what: str) -> Contract:
     config, *others = configs - {NoConfig} or {NoConfig}
     if others:
         raise DefinitionError(f"{what}, its check and its compensation have different configurations: use one model")
-    return Contract(signature.parameters, returns, config, state)
+    return Contract(signature.parameters, returns, config, state, signature.awaits)
 
 
 _OUTPUT = "its output's type"
@@ -89,7 +94,7 @@ def _require_check(what: str, signature: Signature, check: Signature) -> Hint:
     """See to it that a check fits its stage; gives the type of the state between them."""
     if not signature.suspends:
         raise DefinitionError(f"{what} has a check but never suspends: let it return {_OUTPUT} | Suspend[State]")
-    if check.suspends or not check.pends or not check.outputs:
+    if check.suspends or check.awaits or not check.pends or not check.outputs:
         raise DefinitionError(f"{what}: its check must return {_OUTPUT} | Pending")
     if len(check.parameters) != 1:
         raise DefinitionError(f"{what}: its check must take (ctx, state), where the stage returns Suspend(state)")
@@ -106,8 +111,19 @@ def _require_check(what: str, signature: Signature, check: Signature) -> Hint:
     return state
 
 
+def _require_callback(what: str, signature: Signature, options: Options) -> None:
+    """See to it that a stage says both that it waits for a callback and for how long, and what it is answered with."""
+    if options.callback is None:
+        if signature.awaits:
+            raise DefinitionError(
+                f"{what} may return AwaitCallback: say how long the answer may take, with @stage(callback=...)"
+            )
+    elif not signature.awaits or not signature.outputs:
+        raise DefinitionError(f"{what} has a callback: let it return {_OUTPUT} | AwaitCallback")
+
+
 def _require_compensation(what: str, returns: Hint, undo: Signature) -> None:
     if len(undo.parameters) != 1 or not fits(returns, undo.parameters[0].annotation):
         raise DefinitionError(f"{what}: its compensation must take (ctx, output: {name_of(returns)})")
-    if undo.outputs != (NoneType,) or undo.suspends or undo.pends:
+    if undo.outputs != (NoneType,) or undo.suspends or undo.pends or undo.awaits:
         raise DefinitionError(f"{what}: its compensation must return None")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from msgspec import Struct
 
-from kernel.define.context import Context, Failed, NoConfig, Pending, Suspend
+from kernel.define.context import AwaitCallback, Context, Failed, NoConfig, Pending, Suspend
 from kernel.define.model import Hint, is_model, members, origin_of, union
 from kernel.define.shape import require_json
 from kernel.errors import DefinitionError
@@ -41,10 +41,11 @@ class Signature(Struct, frozen=True):
     Attributes:
         config: the model of its context's configuration.
         parameters: what it takes after the context.
-        outputs: the alternatives of what it returns, without ``Suspend[...]`` and ``Pending``.
+        outputs: the alternatives of what it returns, without ``Suspend[...]``, ``Pending`` and ``AwaitCallback``.
         state: the ``S`` of its ``Suspend[S]``; None if it does not suspend or does not say.
         suspends: it may return a ``Suspend``.
         pends: it may return a ``Pending``.
+        awaits: it may return an ``AwaitCallback``.
     """
 
     config: type[BaseModel]
@@ -53,6 +54,7 @@ class Signature(Struct, frozen=True):
     state: Hint
     suspends: bool
     pends: bool
+    awaits: bool
 
 
 def require_function(function: object, what: str) -> None:
@@ -102,19 +104,21 @@ def read_signature(function: Function, what: str) -> Signature:
         raise DefinitionError(f"{what}: Context[...] takes a pydantic model, not {config!r}")
     require_json(config, f"{what}, its configuration")
     parameters = tuple(_parameter(name, hints[name], what) for name in names)
-    suspends, pends, state, rest = False, False, None, []
+    suspends, pends, awaits, state, rest = False, False, False, None, []
     for each in members(hints["return"]):
         if origin_of(each) is Suspend:
             suspends, state = True, next(iter(get_args(each)), None)
         elif each is Pending:
             pends = True
+        elif each is AwaitCallback:
+            awaits = True
         else:
             rest.append(each)
     if rest:
         require_json(union(tuple(rest)), f"{what}, its output")
     if state is not None:
         require_json(state, f"{what}, its state while suspended")
-    return Signature(config, parameters, tuple(rest), state, suspends, pends)
+    return Signature(config, parameters, tuple(rest), state, suspends, pends, awaits)
 
 
 def _parameter(name: str, annotation: Hint, what: str) -> Parameter:

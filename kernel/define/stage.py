@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVarTuple, overload
 
 from typing_extensions import TypeVar
 
-from kernel.core.definition import PollPolicy, StageSpec, Strategy
+from kernel.core.definition import CallbackPolicy, PollPolicy, StageSpec, Strategy
 from kernel.core.events import COMPENSATE
 from kernel.define.contract import DEFAULT_TIMEOUT, Contract, Options, contract_of
 from kernel.define.policy import DEFAULT_RETRY, OnFailure, Retry, is_a, milliseconds, require_strategy
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from kernel.define.context import Context, Pending, Suspend
+    from kernel.define.context import AwaitCallback, Context, Pending, Suspend
 
 
 Out = TypeVar("Out")
@@ -117,6 +117,13 @@ class Stage(Generic[Out_co, *Ins]):
         poll = None
         if options.every is not None and options.limit is not None:
             poll = PollPolicy(milliseconds(options.every, "every"), milliseconds(options.limit, "limit"))
+        callback = None
+        if options.callback is not None:
+            silent = options.callback_heartbeat
+            callback = CallbackPolicy(
+                milliseconds(options.callback, "callback"),
+                None if silent is None else milliseconds(silent, "callback_heartbeat"),
+            )
         return StageSpec(
             id=self.id,
             timeout=milliseconds(options.timeout, "timeout"),
@@ -125,6 +132,7 @@ class Stage(Generic[Out_co, *Ins]):
             at_most_once=options.at_most_once,
             poll=poll,
             compensated=options.compensate is not None,
+            callback=callback,
         )
 
     def compensation_spec(self) -> StageSpec:
@@ -149,6 +157,13 @@ class Decorator(Protocol):
         """Make the stage."""
 
 
+class CallbackDecorator(Protocol):
+    """What ``@stage(callback=...)`` gives: the same for a function that may leave its output to a third party."""
+
+    def __call__(self, function: Callable[[Context[Any], *Ins], Out | AwaitCallback], /) -> Stage[Out, *Ins]:
+        """Make the stage."""
+
+
 @overload
 def stage(function: Callable[[Context[Any], *Ins], Out], /) -> Stage[Out, *Ins]: ...
 
@@ -165,6 +180,31 @@ def stage(
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
 ) -> Callable[[Callable[[Context[Any], *Ins], Out | Suspend[State]]], Stage[Out, *Ins]]: ...
+
+
+@overload
+def stage(
+    *,
+    callback: timedelta,
+    callback_heartbeat: timedelta | None = None,
+    compensate: Callable[[Context[Any], Out], None],
+    retry: Retry = DEFAULT_RETRY,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    on_failure: OnFailure | None = None,
+    at_most_once: bool = False,
+) -> Callable[[Callable[[Context[Any], *Ins], Out | AwaitCallback]], Stage[Out, *Ins]]: ...
+
+
+@overload
+def stage(
+    *,
+    callback: timedelta,
+    callback_heartbeat: timedelta | None = None,
+    retry: Retry = DEFAULT_RETRY,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    on_failure: OnFailure | None = None,
+    at_most_once: bool = False,
+) -> CallbackDecorator: ...
 
 
 @overload
@@ -188,13 +228,15 @@ def stage(
 ) -> Decorator: ...
 
 
-def stage(
+def stage(  # noqa: PLR0913 - all that can be said of a stage
     function: Any = None,
     /,
     *,
     check: Any = None,
     every: timedelta | None = None,
     limit: timedelta | None = None,
+    callback: timedelta | None = None,
+    callback_heartbeat: timedelta | None = None,
     compensate: Any = None,
     retry: Retry = DEFAULT_RETRY,
     timeout: timedelta = DEFAULT_TIMEOUT,
@@ -217,6 +259,9 @@ def stage(
             ``Pending()`` or gives the output. It may run twice at once, so it must have no effects.
         every: how often to check.
         limit: how long the stage may stay suspended before it fails.
+        callback: for a stage that hands ``ctx.callback_token`` to a third party and returns ``AwaitCallback()``: how
+            long their answer may take before the stage fails.
+        callback_heartbeat: how long they may be silent before the attempt fails; if not given, until the answer.
         compensate: given a context and the stage's output, undoes the stage. May run more than once.
         retry: how often it is tried again and after which errors; ``Retry(3)`` if not given.
         timeout: how long one attempt may run, 60 seconds if not given.
@@ -239,6 +284,8 @@ def stage(
         check=check,
         every=every,
         limit=limit,
+        callback=callback,
+        callback_heartbeat=callback_heartbeat,
     )
     return _make(function, chosen) if function is not None else lambda decorated: _make(decorated, chosen)
 
@@ -276,3 +323,19 @@ def _require_options(what: str, options: Options) -> None:
     if options.every is not None:
         milliseconds(options.every, f"{what}, every")
         milliseconds(options.limit, f"{what}, limit", least=options.every)
+    _require_callback_options(what, options)
+
+
+def _require_callback_options(what: str, options: Options) -> None:
+    if options.callback is None:
+        if options.callback_heartbeat is not None:
+            raise DefinitionError(f"{what}: callback_heartbeat belongs to a callback: give callback=... as well")
+        return
+    if options.check is not None:
+        raise DefinitionError(f"{what}: check and callback contradict each other: leave out one of them")
+    milliseconds(options.callback, f"{what}, callback")
+    if options.callback_heartbeat is not None:
+        heartbeat = f"{what}, callback_heartbeat"
+        milliseconds(options.callback_heartbeat, heartbeat)
+        if options.callback_heartbeat > options.callback:
+            raise DefinitionError(f"{heartbeat} is {options.callback_heartbeat}: give at most {options.callback}")

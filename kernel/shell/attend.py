@@ -11,17 +11,10 @@ from msgspec.structs import replace
 from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.definition import EVENT, Definition
-from kernel.core.events import (
-    StageChecked,
-    StageFailed,
-    StageScheduled,
-    StageStarted,
-    StageSuspended,
-    TimerSet,
-    WaitStarted,
-)
+from kernel.core.events import StageScheduled, StageStarted
 from kernel.core.plan import Check, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import StageStatus
+from kernel.core.tokens import digest_of
 from kernel.errors import Conflict
 from kernel.ports import Inbox, Poke
 from kernel.shell import heads
@@ -29,7 +22,7 @@ from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
-from kernel.shell.leave import WAITS, lease_of, leave, send
+from kernel.shell.leave import WAITS, lease_of, leave, send, times_of
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.receive import applied, payload_of, refuse, unsettled
@@ -112,7 +105,7 @@ def _park(env: Environment, session: Session) -> Attended:
     return Attended(Outcome.PARKED)
 
 
-_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Receive, c.Fire, c.Settle)
+_CHAINING = (c.Begin, c.Complete, c.Fail, c.Ready, c.NotReady, c.Unanswered, c.Receive, c.Fire, c.Settle)
 
 
 class _Worker:
@@ -139,6 +132,7 @@ class _Worker:
         self.met: int | None = None
         self.timers: dict[str, int] = {}
         self.leases: dict[str, int] = {}
+        self.secrets: dict[str, str] | None = {} if any(each.callback for each in definition.stages.values()) else None
         active = session.state.active
         stages = session.state.stages
         # A poke for one stage leaves the others that are scheduled to the pokes that were sent for them.
@@ -182,7 +176,8 @@ class _Worker:
                 send(self.env, [(self._poke(stage), 0)])
                 return False
             case Execute(stage=stage):
-                self._commit_and_run(c.Claim(stage, state.stages[stage].seq, self.env.limits.lease_grace))
+                seq, grace = state.stages[stage].seq, self.env.limits.lease_grace
+                self._commit_and_run(c.Claim(stage, seq, grace, self._secret()))
             case Check(stage=stage):
                 self.done += 1
                 self._commit_and_run(self._check(stage, now))
@@ -202,6 +197,8 @@ class _Worker:
     def _check(self, stage: str, now: int) -> c.Command:
         """Ask the check; but not for ever one that kills its process, and so never gets to say that it is too late."""
         suspended, spec = self.session.state.stages[stage], self.definition.stages[stage]
+        if spec.callback is not None:
+            return c.Unanswered(stage, suspended.seq, suspended.at, self.env.random.roll(), self._chain())
         if now >= suspended.give_up_at + spec.timeout + self.env.limits.lease_grace:
             return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
         return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
@@ -217,8 +214,16 @@ class _Worker:
                 return
             lease = before + (started.lease - self.session.state.at) / 1000
             self.done += 1
+            secret = self.secrets.get(started.callback, "") if self.secrets else ""
             next_ = run_body(
-                self.env, self.session, self.definition, started, self._chain, expires=lease, until=self.until
+                self.env,
+                self.session,
+                self.definition,
+                started,
+                self._chain,
+                secret=secret,
+                expires=lease,
+                until=self.until,
             )
 
     def _commit(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> StageStarted | None:
@@ -246,14 +251,9 @@ class _Worker:
                 case StageScheduled(stage=stage):
                     ready.append((self._poke(stage), 0))
                     self.others.add(stage)
-                case StageFailed(stage=stage, retry_at=int(at)):
-                    self.timers[stage] = at
-                case StageSuspended(stage=stage, check_at=at) | StageChecked(stage=stage, check_at=at):
-                    self.timers[stage] = at
-                case TimerSet(timer=timer, at=at) | WaitStarted(wait=timer, until=int(at)):
-                    self.timers[timer] = at
                 case _:
                     pass
+        self.timers |= times_of(decision.events)
         if ready:
             send(self.env, ready)
         return started
@@ -286,7 +286,16 @@ class _Worker:
 
     def _chain(self) -> c.Chain:
         goes_on = (self.definition.chain or not self.done) and self.done < self.env.limits.chain_cap
-        return c.Chain(self._room() if goes_on else -1, self.env.limits.lease_grace)
+        return c.Chain(self._room() if goes_on else -1, self.env.limits.lease_grace, self._secret() if goes_on else "")
+
+    def _secret(self) -> str:
+        """Draw a secret for the callback token of an attempt that may be started; what the log keeps of it."""
+        if self.secrets is None:
+            return ""
+        secret = self.env.random.secret()
+        digest = digest_of(secret)
+        self.secrets[digest] = secret
+        return digest
 
     def _renew(self, command: c.Command) -> c.Command:
         """A command that is decided again has less time left for a next stage."""

@@ -14,6 +14,7 @@ from kernel.core import commands as c
 from kernel.core.definition import Definition, Given
 from kernel.core.events import CompensationStarted, LeaseExpired, RunCancelled, RunFailed, StageStarted
 from kernel.core.failures import describe
+from kernel.core.tokens import Token, write_token
 from kernel.define.code import NotYet, StageCode, Suspended
 from kernel.define.context import Context
 from kernel.errors import (
@@ -48,6 +49,7 @@ def run_body(
     started: StageStarted,
     chain: Chain,
     *,
+    secret: str,
     expires: float,
     until: float,
 ) -> c.Command | None:
@@ -59,6 +61,7 @@ def run_body(
         definition: its workflow.
         started: the claim.
         chain: tells, once the body is done, whether the commit of its result may start the next stage.
+        secret: of the attempt's callback token; empty if it has none.
         expires: monotonic time in seconds at which the lease ends: no body starts after it.
         until: monotonic time in seconds at which the invocation ends.
 
@@ -70,7 +73,7 @@ def run_body(
     seq = session.state.stages[stage].seq
     code: StageCode = definition.code[stage]
     timeout = definition.stages[stage].timeout / 1000
-    handle = _Handle(env, session, definition, started, seq, until)
+    handle = _Handle(env, session, definition, started, seq, until, secret)
     try:
         given: list[Given] = [session.value(env, source, min(expires, until)) for source in code.sources]
         now = env.clock.monotonic()
@@ -81,7 +84,8 @@ def run_body(
         with env.alarm.limit(min(timeout, expires - now)):
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
-            kept = keep(env, session.ref, seq, result.state, session.ttl, until=until)
+            state = result.state
+            kept = None if state is None else keep(env, session.ref, seq, state, session.ttl, until=until)
             return c.Suspend(stage, seq, kept)
         output = keep(env, session.ref, seq, result, session.ttl, until=until)
         session.offer(stage, result)
@@ -147,7 +151,7 @@ def _category(error: BaseException) -> str:
 class _Handle:
     """What a ``Context`` reaches the engine through, for the length of one body or check."""
 
-    __slots__ = ("_beat", "_definition", "_env", "_lease", "_seq", "_session", "_until", "attempt", "stage")
+    __slots__ = ("_beat", "_definition", "_env", "_lease", "_secret", "_seq", "_session", "_until", "attempt", "stage")
 
     def __init__(
         self,
@@ -157,11 +161,13 @@ class _Handle:
         started: StageStarted,
         seq: int,
         until: float,
+        secret: str = "",
     ) -> None:
         self._env = env
         self._session = session
         self._definition = definition
         self._seq = seq
+        self._secret = secret
         self._until = until
         self._beat = 0.0
         self._lease = started.lease
@@ -180,6 +186,13 @@ class _Handle:
     def key(self) -> str:
         again = self._session.state.redone.get(self.stage)
         return f"{self.run}/{self.stage}/{again}" if again else f"{self.run}/{self.stage}"
+
+    @property
+    def callback_token(self) -> str:
+        if not self._secret:
+            message = f"{self.stage} has no callback token here: give it callback=..., and ask for it in its body"
+            raise PermanentError(message)
+        return write_token(Token(self.tenant, self.run, self.stage, self._seq, self._secret))
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

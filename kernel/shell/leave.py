@@ -5,10 +5,11 @@ Shared by workers and ticks; knows no user code.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kernel.core import commands as c
 from kernel.core.decide import Stale
+from kernel.core.events import AnyEvent, StageChecked, StageFailed, StageSuspended, TimerSet, WaitStarted
 from kernel.core.plan import Idle, plan
 from kernel.core.state import StageStatus
 from kernel.errors import InfrastructureError
@@ -39,6 +40,22 @@ def send(env: Environment, pokes: Sequence[tuple[Poke, int]]) -> None:
 def delay_of(at: int, now: int) -> int:
     """Seconds from ``now`` until ``at``, rounded up, so that a poke is not early; at most what a message can wait."""
     return min(MAX_DELAY, max(0, -((now - at) // 1000)))
+
+
+def times_of(events: Iterable[AnyEvent]) -> dict[str, int]:
+    """When somebody must look at the stages and timers that these events leave waiting, by their ids."""
+    times: dict[str, int] = {}
+    for event in events:
+        match event:
+            case StageFailed(stage=id_, retry_at=int(at)):
+                times[id_] = at
+            case StageSuspended(stage=id_, check_at=at) | StageChecked(stage=id_, check_at=at):
+                times[id_] = at
+            case TimerSet(timer=id_, at=at) | WaitStarted(wait=id_, until=int(at)):
+                times[id_] = at
+            case _:
+                pass
+    return times
 
 
 def lease_of(env: Environment, session: Session, stage: str) -> int:

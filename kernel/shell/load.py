@@ -166,7 +166,11 @@ class Session:
                     return fetch(env, self.ref, received.payload, until)
                 message = f"run {self.ref.run}: commit {seq} holds no outcome of {stage}"
                 raise CorruptLog(message)
-            return fetch(env, self.ref, event.output if isinstance(event, StageCompleted) else event.state, until)
+            kept = event.output if isinstance(event, StageCompleted) else event.state
+            if kept is None:
+                message = f"run {self.ref.run}: {stage} waits for a callback, and left nothing for a check"
+                raise CorruptLog(message)
+            return fetch(env, self.ref, kept, until)
 
     @property
     def input(self) -> Value:

@@ -324,15 +324,25 @@ class SystemClock:
 
 
 class SeededRandom:
-    """``Random`` that repeats itself: the same seed gives the same tokens and rolls."""
+    """``Random`` that repeats itself: the same seed gives the same tokens and rolls.
+
+    Attributes:
+        secrets: those that were drawn, for a test that plays the third party who is given one.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         """Draw from ``seed``."""
         self._random = random.Random(seed)  # noqa: S311 - repeatable by design, for tests only
+        self.secrets: list[str] = []
 
     def token(self) -> str:
         """24 characters."""
         return f"{self._random.getrandbits(96):024x}"
+
+    def secret(self) -> str:
+        """48 characters."""
+        self.secrets.append(f"{self._random.getrandbits(192):048x}")
+        return self.secrets[-1]
 
     def roll(self) -> float:
         """A number in [0, 1)."""

@@ -17,14 +17,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from kernel.core.events import AnyEvent, ErrorRecord
+from kernel.core.events import AnyEvent, ErrorRecord, StageStarted
 from kernel.core.state import FINISHED_STAGE
+from kernel.core.tokens import Token, digest_of, write_token
 from kernel.define.registry import AnyWorkflow, Registry
 from kernel.define.workflow import Workflow
 from kernel.errors import InfrastructureError, NotFound
 from kernel.ports import HEAD, MAX_DELAY, Head, Poke, RunRef
+from kernel.shell import callback, read
 from kernel.shell import cancel as _cancel
-from kernel.shell import read
 from kernel.shell import rerun as _rerun
 from kernel.shell.attend import Attended, attend
 from kernel.shell.environment import DAY, Environment, Limits
@@ -169,13 +170,14 @@ class Play:
         self.blobs = MemoryBlobs()
         self.meter = Meter()
         self.faults = Faults()
+        self._random = SeededRandom(seed)
         self._plain = Environment(
             store=self.store,
             queue=self.queue,
             blobs=self.blobs,
             sink=self.sink,
             clock=self.clock,
-            random=SeededRandom(seed),
+            random=self._random,
             alarm=NoAlarm(),
             definitions=registry or Registry(*workflows),
             limits=limits or Limits(),
@@ -370,6 +372,48 @@ class Play:
     def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an event that was sent."""
         return look_up(self.env, _ref(run), id)
+
+    def token(self, run: Run, stage: str) -> str:
+        """The callback token that the latest attempt at a stage was given, for a test that plays the third party.
+
+        Raises:
+            NotFound: no attempt at the stage was given one.
+        """
+        ref = _ref(run)
+        found = ""
+        for entry in read.log_page(self._plain, ref, limit=1_000_000):
+            for event in entry.events:
+                if isinstance(event, StageStarted) and event.stage == stage and event.callback:
+                    secret = next(each for each in self._random.secrets if digest_of(each) == event.callback)
+                    found = write_token(Token(ref.tenant, ref.run, stage, entry.seq, secret))
+        if not found:
+            raise NotFound(f"no attempt at {stage} has a callback token: the stage has no callback=, or has not begun")
+        return found
+
+    def answer(self, token: str, output: object) -> callback.Answered:
+        """Complete the stage whose callback token it is, as ``POST /callbacks/<token>`` does.
+
+        Args:
+            token: as the stage gave it out, or as ``token`` tells it.
+            output: the stage's output: a model, a mapping, or JSON text.
+
+        Raises:
+            InvalidInput: the output does not fit the stage's type.
+            NotFound: there is no such token.
+            Gone: it counts no more.
+            Conflict: it was answered before, with something else.
+        """
+        return callback.complete(self.env, token, output)
+
+    def decline(
+        self, token: str, message: str = "", *, kind: str = "CallbackFailed", retryable: bool = True
+    ) -> callback.Answered:
+        """Fail the attempt whose callback token it is; the stage is tried again as its retry policy says."""
+        return callback.fail(self.env, token, kind=kind, message=message, retryable=retryable)
+
+    def heartbeat(self, token: str, progress: float | None = None) -> callback.Answered:
+        """Say that whoever has a callback token is still at work."""
+        return callback.heartbeat(self.env, token, progress)
 
     def cancel(self, run: Run, reason: str = "") -> None:
         """Cancel a run."""

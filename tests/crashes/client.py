@@ -150,6 +150,20 @@ class Client:
             assert reply.status == 202 or (again and reply.status == 409), reply.text
         self.reopened.add(run)
 
+    def callback(self, token: str, **said: object) -> Any:
+        """Answer a stage, as a third party who has its token; whoever is not sure of the answer says the same again."""
+        reply, _ = self.http("POST", f"/callbacks/{token}", said)
+        with watching():
+            assert reply.status == 200, reply.text
+        return reply.json
+
+    def refused_callback(self, token: str, **said: object) -> int:
+        """Answer a stage that is not to be answered so; the status of the refusal."""
+        reply, _ = self.http("POST", f"/callbacks/{token}", said)
+        with watching():
+            assert reply.status in (409, 410), reply.text
+        return reply.status
+
     def replay_dead_letters(self, run: str) -> None:
         """Publish what could not be published."""
         reply, _ = self.http("POST", f"/runs/{run}/dead-letters/replay")

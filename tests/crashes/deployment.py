@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from handlers import intake, job, tick
 from infra.settings import Settings
 from infra.sqs import parse
+from kernel.core.state import StageStatus
 from kernel.define.registry import Registry
 from kernel.ports import Published, RunRef, Store
 from kernel.shell.environment import DAY, MINUTE, Environment, Limits, NoDefinitions
@@ -151,6 +152,11 @@ class Deployment:
     def asleep(self, run: str) -> bool:
         """Whether a run sleeps."""
         return loaded(self.plain, RunRef(TENANT, run)).state.asleep is not None
+
+    def waits(self, run: str, stage: str) -> bool:
+        """Whether a stage waits for an answer, or for what a check asks."""
+        found = loaded(self.plain, RunRef(TENANT, run)).state.stages.get(stage)
+        return found is not None and found.status is StageStatus.SUSPENDED
 
     def _due(self) -> list[RunRef]:
         shards = range(self.plain.limits.shards)

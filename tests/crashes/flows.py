@@ -21,6 +21,7 @@ def forget() -> None:
     """Nothing was done, and stages do nothing but give a note."""
     script.calls.clear()
     script.seen.clear()
+    script.tokens.clear()
     acts.clear()
 
 
@@ -68,6 +69,16 @@ def job(id_: str, every: timedelta, limit: timedelta) -> Any:
     return script.job(id_, _check, every=every, limit=limit, retry=FIVE)
 
 
+def asks(id_: str, callback: timedelta, **options: Any) -> Any:
+    """A stage that a client answers, unless it does something else."""
+
+    def act(ctx: Context) -> Any:
+        meanwhile = acts.get(id_)
+        return meanwhile(ctx) if meanwhile else None
+
+    return script.asks(id_, act, callback=callback, **{"retry": FIVE, **options})
+
+
 a, b, c = step("a"), step("b"), step("c")
 
 CHAIN = line(a, b, c, id="chain")
@@ -91,6 +102,9 @@ NAPS = line(job("a", 20 * MINUTES, 6 * HOURS), b, id="naps")
 DREAMS = line(job("a", 40 * MINUTES, 6 * HOURS), id="dreams")
 GIVES_UP = line(job("a", 20 * MINUTES, 30 * MINUTES), b, id="gives-up")
 ENDS = line(job("a", HOURS, 6 * HOURS), id="ends", deadline=30 * MINUTES)
+ASKS = line(asks("a", 6 * HOURS), b, id="asks")
+ASKS_SOON = line(asks("a", 10 * MINUTES, callback_heartbeat=5 * MINUTES), b, id="asks-soon")
+ASKS_IN_VAIN = line(asks("a", 30 * MINUTES), b, id="asks-in-vain")
 UNDONE = line(undoable("a"), undoable("b"), c, id="undone")
 UNDONE_ON_CANCEL = line(undoable("a"), b, c, id="undone-on-cancel", on_cancel="compensate")
 TWICE = line(a, step("b", retry=Retry(2, first=SECONDS)), id="twice")

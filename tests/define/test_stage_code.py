@@ -59,6 +59,7 @@ class Attempt:
     tenant: str = "acme"
     run: str = "run-1"
     key: str = "run-1/charge"
+    callback_token: str = "token-1"
     values: Mapping[str, Given] = field(default_factory=lambda: defaultdict(lambda: b"null"))
     settings: bytes | None = None
     beats: list[float | None] = field(default_factory=list)

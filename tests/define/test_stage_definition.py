@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from kernel.core.definition import PollPolicy, RetryPolicy, StageSpec, Strategy
-from onewrite import Context, DefinitionError, Failed, Pending, Retry, Stage, Suspend, Workflow, stage
+from kernel.core.definition import CallbackPolicy, PollPolicy, RetryPolicy, StageSpec, Strategy
+from onewrite import AwaitCallback, Context, DefinitionError, Failed, Pending, Retry, Stage, Suspend, Workflow, stage
 
 loose: Any = stage  # as one writes who runs no type checker
 
@@ -65,6 +65,21 @@ def suspending(ctx: Context, order: Order) -> Receipt | Suspend[Job]:
     return Suspend(Job(id=order.id))
 
 
+def asking(ctx: Context, order: Order) -> Receipt | AwaitCallback:
+    return AwaitCallback()
+
+
+def only_asking(ctx: Context, order: Order) -> AwaitCallback:
+    return AwaitCallback()
+
+
+def awaiting_check(ctx: Context, job: Job) -> Receipt | Pending | AwaitCallback:
+    return AwaitCallback()
+
+
+def awaiting_refund(ctx: Context, receipt: Receipt) -> AwaitCallback | None: ...
+
+
 # --- what it makes -------------------------------------------------------------------------------------
 
 
@@ -105,6 +120,24 @@ def test_a_stage_that_says_everything_becomes_the_kernels_specification() -> Non
     assert made.compensation_spec() == StageSpec(
         id="compensate:suspending", timeout=5_000, retry=RetryPolicy(attempts=5, jitter=0)
     )
+
+
+def test_a_stage_that_is_answered_by_a_callback_becomes_the_kernels_specification() -> None:
+    made = stage(callback=HOUR, callback_heartbeat=timedelta(minutes=1), compensate=refund)(asking)
+    patient = stage(callback=HOUR)(asking)
+
+    assert made.spec(Strategy.STOP).callback == CallbackPolicy(limit=3_600_000, heartbeat=60_000)
+    assert made.compensation_spec().callback is None
+    assert patient.spec(Strategy.STOP).callback == CallbackPolicy(limit=3_600_000)
+    assert patient.contract.returns is Receipt
+
+
+def test_that_a_stage_is_answered_by_a_callback_is_part_of_what_a_run_is_pinned_to() -> None:
+    asks = Workflow("order", input=Order).then(stage(callback=HOUR)(asking))
+    longer = Workflow("order", input=Order).then(stage(callback=2 * HOUR)(asking))
+    gives = Workflow("order", input=Order).then(stage(charge).named("asking"))
+
+    assert asks.definition.fingerprint == longer.definition.fingerprint != gives.definition.fingerprint
 
 
 def test_a_stage_that_runs_at_most_once_has_one_attempt_and_its_compensation_has_three() -> None:
@@ -283,6 +316,7 @@ class WithMethod:
             suspending,
             "may return Suspend: say how to go on, with @stage(check=..., every=..., limit=...)",
         ),
+        (asking, "may return AwaitCallback: say how long the answer may take, with @stage(callback=...)"),
         (WithMethod(), "is made of <"),
         (lambda ctx, order: order, "parameter 'ctx' has no type: annotate it"),
         (stage(charge), "is a stage already: decorate it once"),
@@ -374,6 +408,20 @@ def charge_there(ctx: Context[Other], order: Order) -> Receipt:
             suspending,
             {"check": checked, "limit": timedelta(1) / 48},
             "limit is 0:30:00: give at least 1:00:00",
+        ),
+        (suspending, {"check": awaiting_check}, "its check must return its output's type | Pending"),
+        (charge, {"compensate": awaiting_refund}, "its compensation must return None"),
+        (charge, {"callback": HOUR}, "has a callback: let it return its output's type | AwaitCallback"),
+        (only_asking, {"callback": HOUR}, "has a callback: let it return its output's type | AwaitCallback"),
+        (asking, {"callback": HOUR, "check": checked}, "check and callback contradict each other"),
+        (asking, {"callback": 3}, "callback is 3: give a datetime.timedelta"),
+        (asking, {"callback": timedelta(0)}, "callback is 0:00:00: give at least 0:00:00.001"),
+        (asking, {"callback_heartbeat": HOUR}, "callback_heartbeat belongs to a callback: give callback=... as well"),
+        (asking, {"callback": HOUR, "callback_heartbeat": 3}, "callback_heartbeat is 3: give a datetime.timedelta"),
+        (
+            asking,
+            {"callback": HOUR, "callback_heartbeat": 2 * HOUR},
+            "callback_heartbeat is 2:00:00: give at most 1:00:00",
         ),
         (charge, {"compensate": refund_a_job}, "its compensation must take (ctx, output: Receipt)"),
         (charge, {"compensate": refund_two}, "its compensation must take (ctx, output: Receipt)"),

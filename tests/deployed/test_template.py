@@ -96,6 +96,7 @@ def test_a_failed_run_can_be_retried(deployed: Deployed) -> None:
         ("GET", "/runs?limit=1000", None, 422, "invalid-input"),
         ("GET", "/nothing", None, 404, "not-found"),
         ("DELETE", "/runs", None, 405, "method-not-allowed"),
+        ("POST", "/callbacks/nothing", {"output": {}}, 404, "not-found"),
     ],
 )
 def test_what_cannot_be_is_answered_with_a_problem(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from handlers.direct import COMMANDS
 from handlers.problems import MEDIA_TYPE, Problem
 from handlers.routes import ROUTES
+from kernel.core.tokens import Token, write_token
 from kernel.ports import RunRef
 from tests.handlers.aws import Context, Json, bus_event, http_event, rest_event
 from tests.handlers.shop import GOOD, TENANT, Deployment
@@ -18,6 +19,7 @@ from tests.hostile.attack import attack
 from tests.hostile.shapes import as_lambda_gives, damaged, junk, texts
 
 RUN = "a" * 24
+TOKENS = [write_token(Token(TENANT, RUN, "charge", seq, "0" * 48)) for seq in (1, 2, 3)]
 START = {"input": GOOD, "preset": "cautious", "config": {"charge": {"limit": 9}}, "version": 1}
 REQUESTS: list[tuple[str, str, list[tuple[str, str]], Json | None]] = [
     ("POST", "/workflows/order/runs", [], START),
@@ -26,6 +28,9 @@ REQUESTS: list[tuple[str, str, list[tuple[str, str]], Json | None]] = [
     ("GET", f"/runs/{RUN}/log", [("after", "1"), ("limit", "2")], None),
     ("POST", f"/runs/{RUN}/cancel", [], {"reason": "enough"}),
     ("POST", f"/runs/{RUN}/rerun", [], {"stage": "ship", "reason": ""}),
+    ("POST", f"/callbacks/{TOKENS[0]}", [], {"output": {"text": "done"}}),
+    ("POST", f"/callbacks/{TOKENS[1]}", [], {"error": {"kind": "Broken", "message": "no", "retryable": False}}),
+    ("POST", f"/callbacks/{TOKENS[2]}", [], {"heartbeat": True, "progress": 0.5}),
     ("GET", "/workflows", [], None),
 ]
 DOCUMENTED = {*(status for route in ROUTES for status in (*route.answers, *route.problems)), 405}
@@ -207,6 +212,7 @@ INVOCATIONS: list[Json] = [
     {"rerun": {"run": RUN, "stage": "ship"}},
     {"send_event": {"run": RUN, "event": "Delivered", "payload": {"place": "door"}, "id": "e-1"}},
     {"show_event": {"run": RUN, "event": "e-1"}},
+    {"callback": {"token": TOKENS[0], "output": {"text": "done"}}},
     {"dead_letters": RUN},
     {"replay_dead_letters": RUN},
     {"workflows": {}},

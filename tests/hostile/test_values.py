@@ -90,7 +90,7 @@ code = everything.definition.code["work"]
 class Attempt:
     """What stands for the shell: an attempt at the stage, in a run with this configuration."""
 
-    stage, attempt, tenant, run, key = "work", 1, "acme", "r1", "r1/work"
+    stage, attempt, tenant, run, key, callback_token = "work", 1, "acme", "r1", "r1/work", "token-1"
     log = logging.LoggerAdapter(logging.getLogger("test"), {})
 
     def __init__(self, config: bytes | None = None) -> None:

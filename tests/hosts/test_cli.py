@@ -48,6 +48,7 @@ def answer(event: dict[str, Any]) -> Any:
         ("GET", "/runs"): {
             "runs": [{"run": "r1", "workflow": "order", "version": 1, "status": "failed", "created": 1000}]
         },
+        ("POST", "/callbacks/t-1"): {"run": "r1", "stage": "ship", "status": "completed"},
         ("POST", "/runs/r1/rerun"): VIEW | {"status": "running"},
         ("GET", "/workflows/order/diagram"): {
             "workflow": "order",
@@ -139,6 +140,26 @@ def test_rerun_names_the_stage(run: Run, function: Fake) -> None:
     assert json.loads(function.events[0]["body"]) == {"stage": "ship", "reason": "lost"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--output", '{"number": "L-1"}'), {"output": {"number": "L-1"}}),
+        (("--output", "null"), {"output": None}),
+        (
+            ("--error", "no paper", "--kind", "OutOfPaper", "--final"),
+            {"error": {"kind": "OutOfPaper", "message": "no paper", "retryable": False}},
+        ),
+        (("--heartbeat", "--progress", "0.5"), {"heartbeat": True, "progress": 0.5}),
+    ],
+    ids=["output", "null", "error", "heartbeat"],
+)
+def test_callback_says_what_the_third_party_says(
+    run: Run, function: Fake, arguments: tuple[str, ...], said: dict[str, Any]
+) -> None:
+    assert run("callback", "t-1", *arguments) == (0, "ship completed\n")
+    assert json.loads(function.events[0]["body"]) == said
+
+
 def test_diagram_prints_mermaid_as_it_is_of_a_workflow_or_a_run(run: Run, function: Fake) -> None:
     assert run("diagram", "order", "--version", "2") == (0, "flowchart TD\n    a[<b>]\n")
     assert function.events[0]["queryStringParameters"] == {"version": "2"}
@@ -152,6 +173,7 @@ def test_diagram_prints_mermaid_as_it_is_of_a_workflow_or_a_run(run: Run, functi
         (("show", "nope"), "there is no such run"),
         (("run", "order", "/no/such/file"), "/no/such/file cannot be read"),
         (("run", "order", "-"), "- is not JSON"),
+        (("callback", "t-1", "--output", "{"), "--output is not JSON"),
     ],
 )
 def test_what_the_user_can_mend_is_an_error_that_says_so(run: Run, arguments: tuple[str, ...], message: str) -> None:

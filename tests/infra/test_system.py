@@ -33,3 +33,10 @@ def test_rolls_are_spread_over_their_range() -> None:
     assert min(rolls) < 0.01
     assert max(rolls) > 0.99
     assert 0.48 < sum(rolls) / len(rolls) < 0.52
+
+
+def test_secrets_are_192_bits_and_never_the_same() -> None:
+    drawn = {SystemRandom().secret() for _ in range(1000)}
+
+    assert len(drawn) == 1000
+    assert all(len(secret) == 48 and set(secret) <= set("0123456789abcdef") for secret in drawn)

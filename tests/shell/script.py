@@ -17,7 +17,7 @@ from kernel.shell.load import Session, events_of, load
 from kernel.shell.outbox import dead_letters
 from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.play import Play
-from onewrite import Context, Failed, Pending, Stage, Suspend, Workflow, stage
+from onewrite import AwaitCallback, Context, Failed, Pending, Stage, Suspend, Workflow, stage
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -49,6 +49,7 @@ class Script:
         """Nothing was called so far."""
         self.calls: list[str] = []
         self.seen: dict[str, Any] = {}
+        self.tokens: list[str] = []
 
     def _do(self, ctx: Context, act: Act | None, *given: Any) -> Any:
         self.calls.append(ctx.stage)
@@ -117,6 +118,19 @@ class Script:
             return found
 
         return self._made(id_, body, {"check": look, "every": every, "limit": limit, **options})
+
+    def asks(
+        self, id_: str, act: Act | None = None, *, callback: timedelta = timedelta(hours=6), **options: Any
+    ) -> Stage[Note, Note]:
+        """A stage that a third party answers; their tokens are kept in order. What ``act`` returns is its output."""
+
+        def body(ctx: Context, note: Note) -> Note | AwaitCallback:
+            self.calls.append(ctx.stage)
+            self.tokens.append(ctx.callback_token)
+            given: Note | None = act(ctx) if act else None
+            return AwaitCallback() if given is None else given
+
+        return self._made(id_, body, {"callback": callback, **options})
 
     @staticmethod
     def _made(id_: str, body: Any, options: dict[str, Any]) -> Stage[Note, Note]:

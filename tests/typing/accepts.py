@@ -7,7 +7,7 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
-from onewrite import Context, Failed, NoConfig, Pending, Registry, Retry, Stage, Suspend, Workflow, stage
+from onewrite import AwaitCallback, Context, Failed, NoConfig, Pending, Registry, Retry, Stage, Suspend, Workflow, stage
 
 
 class Order(BaseModel):
@@ -108,6 +108,19 @@ def always_order_packing(ctx: Context, receipt: Receipt) -> Suspend[Job]:
     return Suspend(Job(id=receipt.id))
 
 
+@stage(callback=timedelta(days=3))
+def ask_packer(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    assert_type(ctx.callback_token, str)
+    return AwaitCallback()
+
+
+@stage(callback=timedelta(days=3), callback_heartbeat=timedelta(hours=1), compensate=unpack, retry=Retry(2))
+def ask_packer_again(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    return Parcel(id=receipt.id)
+
+
+assert_type(ask_packer, Stage[Parcel, Receipt])
+assert_type(ask_packer_again, Stage[Parcel, Receipt])
 assert_type(charge, Stage[Receipt, Order])
 assert_type(pack, Stage[Parcel, Receipt])
 assert_type(bill, Stage[Invoice, Receipt])
@@ -132,6 +145,7 @@ side_by_side = charged.together(pack, bill)
 assert_type(side_by_side, Workflow[Order, Parcel, Invoice])
 assert_type(side_by_side.then(ship), Workflow[Order, Shipment])
 assert_type(charged.then(order_packing), Workflow[Order, Parcel])
+assert_type(charged.then(ask_packer), Workflow[Order, Parcel])
 
 # A stage may take more than what comes.
 assert_type(side_by_side.then(ship_anyhow), Workflow[Order, Shipment])

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from onewrite import Context, Pending, Retry, Stage, Suspend, Workflow, stage
+from onewrite import AwaitCallback, Context, Pending, Retry, Stage, Suspend, Workflow, stage
 
 HOUR = timedelta(hours=1)
 
@@ -183,6 +183,29 @@ def check_and_compensation_disagree(ctx: Context, receipt: Receipt) -> Parcel | 
 @stage(check=packed, limit=HOUR)  # type: ignore[call-overload, untyped-decorator]  # how often is not said
 def check_without_interval(ctx: Context, receipt: Receipt) -> Parcel | Suspend[Job]:
     raise NotImplementedError
+
+
+@stage(callback=HOUR, compensate=refund)  # type: ignore[arg-type]  # refund takes a Receipt, the answer is a Parcel
+def callback_and_compensation_disagree(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    raise NotImplementedError
+
+
+@stage(callback=HOUR, check=packed, every=HOUR, limit=HOUR)  # type: ignore[call-overload, untyped-decorator]  # either
+def callback_and_check(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    raise NotImplementedError
+
+
+@stage(callback_heartbeat=HOUR)  # type: ignore[call-overload, untyped-decorator]  # of no callback
+def heartbeat_without_callback(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    raise NotImplementedError
+
+
+@stage(callback=HOUR)
+def asks(ctx: Context, receipt: Receipt) -> Parcel | AwaitCallback:
+    return Invoice(id="1")  # type: ignore[return-value]  # neither its output nor AwaitCallback
+
+
+Workflow("asks", input=Receipt).then(asks).then(charge)  # type: ignore[arg-type]  # charge takes an Order, not a Parcel
 
 
 # --- what a stage does ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from pydantic import BaseModel
 
-from kernel.define.context import Context, Failed, Pending, Suspend
+from kernel.define.context import AwaitCallback, Context, Failed, Pending, Suspend
 from kernel.define.stage import stage as plain_stage
 from kernel.errors import PermanentError
 from kernel.testing.simulator.chance import Chance, mix
@@ -123,6 +123,20 @@ class Bodies:
             return Note(by=f"{ctx.stage}@{job.by}", text=job.text)
 
         return check
+
+    def asking(self, body: Callable[[Context[Any]], Note], limit: int, heartbeat: int | None) -> Any:  # noqa: ANN401 - a function whose types the decorator reads
+        """The body as a function of one output that leaves the rest to a third party, unless it is done at once."""
+        hand = self._hand
+
+        def ask(ctx: Context, a: Note | Failed | None) -> Note | AwaitCallback:  # noqa: ARG001 - what it takes is what is tested
+            if early := ctx.attempt % 2:
+                hand.give(ctx.callback_token, limit, heartbeat)
+            note = body(ctx)
+            if not early:
+                hand.give(ctx.callback_token, limit, heartbeat)
+            return note if not isinstance(note, Note) or len(note.text) == AT_ONCE else AwaitCallback()
+
+        return ask
 
     def _wait(self, most: int) -> Act:
         return lambda _ctx, chance: self._hand.wait(1 + chance.below(most))

@@ -27,12 +27,14 @@ class Stage(Struct):
             completed, failed, skipped; left, if the run is undone before the stage got anywhere.
         due: true time since when it needs somebody; its retry, its check or the end of its lease must not happen
             before.
+        limit: true time after which no callback may answer it any more.
     """
 
     starts: int = 0
     claim: int = 0
     status: str = ""
     due: int = 0
+    limit: int = 0
 
 
 class Books(Struct):
@@ -127,6 +129,7 @@ class Books(Struct):
         """The run has the default deadline, and its stages cannot wait for even a third of that."""
         waits = sum(
             (spec.poll.limit if spec.poll else 0)
+            + (spec.callback.limit * spec.retry.attempts if spec.callback else 0)
             + sum(spec.retry.delay(failed, 0.0) for failed in range(1, spec.retry.attempts))
             for spec in self.definition.stages.values()
         )

@@ -46,6 +46,10 @@ class Chance:
         self._count += 1
         return f"{mix(self._key, self._count):016x}{mix(self._count, self._key):016x}"[:24]
 
+    def secret(self) -> str:
+        """48 hexadecimal digits."""
+        return self.token() + self.token()
+
     def happens(self, probability: float) -> bool:
         """Whether something happens that does so this often."""
         return probability > 0 and self.roll() < probability

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import crc32
 
+from kernel.define.context import Context
 from kernel.define.policy import OnCancel, Retry
 from kernel.define.workflow import Workflow
 from kernel.testing.simulator.bodies import Bodies, Note, Options, Ticket, configured, make_stage, suspending, taking
@@ -45,6 +46,8 @@ class _Maker:
         waits = Chance(self._seed, "waits")
         self._waits = waits if waits.happens(0.35) else None
         self._pauses = pauses if pauses.happens(0.25) else None
+        callbacks = Chance(self._seed, "callbacks")
+        self._callbacks = callbacks if callbacks.happens(0.4) else None
 
     def flow(self) -> Flow:
         chance = self._chance
@@ -158,8 +161,23 @@ class _Maker:
                 "limit": timedelta(seconds=chance.pick((2, 5, 20) if pending < MANY else (MANY + 9,)) * every),
             }
             return make_stage(**options)(suspending(body)).named(id_), False
+        if inputs == 1 and not has_options and self._callbacks and self._callbacks.happens(0.6):
+            return self._asking(body, options).named(id_), False
         function = configured(body) if has_options else taking(body)[inputs]
         return make_stage(**options)(function).named(id_), has_options
+
+    def _asking(self, body: Callable[[Context[Any]], Note], options: dict[str, Any]) -> Any:  # noqa: ANN401 - a stage, of whatever type
+        """A stage that a third party answers, in a workflow that has any."""
+        assert self._callbacks is not None  # noqa: S101 - the caller asked
+        limit = self._callbacks.pick((20, 600, 1_000, 7_200, 7_200))
+        heartbeat = self._callbacks.pick((None, None, 20, 20, 300, 1_200))
+        options["callback"] = timedelta(seconds=limit)
+        if heartbeat is not None and heartbeat <= limit:
+            options["callback_heartbeat"] = timedelta(seconds=heartbeat)
+        else:
+            heartbeat = None
+        silent = None if heartbeat is None else heartbeat * 1_000
+        return make_stage(**options)(self._bodies.asking(body, limit * 1_000, silent))
 
 
 def is_even(_given: object, event: Note) -> bool:

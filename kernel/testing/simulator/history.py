@@ -20,6 +20,7 @@ from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.deployment import Deployment
 from kernel.testing.simulator.flows import Flow
 from kernel.testing.simulator.mistakes import blunder
+from kernel.testing.simulator.parties import Parties
 from kernel.testing.simulator.people import ASKS, Order, People
 from kernel.testing.simulator.ports import some_offset
 from kernel.testing.simulator.stagehand import Stagehand
@@ -130,6 +131,7 @@ class _History:
         self.watch = self._deployment.watch
         self._people = People(self.world, self.watch, self._deployment.equip)
         hand.meddle = self._ask
+        hand.give = Parties(self.world, self.watch, self._deployment.equip, self._cancel).given
         self.watch.overdue = self._insist
         self._turns = 0
         self._mistakes = Chance(seed, "mistakes")
@@ -195,6 +197,9 @@ class _History:
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""
         self.world.plan(at, partial(self._people.ask, self._chance.pick(ASKS), self._chance))
+
+    def _cancel(self, ref: RunRef, chance: Chance) -> None:
+        self._people.ask("cancel", chance, ref)
 
     def _insist(self, ref: RunRef) -> None:
         """A run was failed by its deadline; now and then, whoever wants it has it tried again at once."""

@@ -62,6 +62,6 @@ def values_of(event: AnyEvent) -> list[tuple[str, Value]]:
         case EventReceived():
             return [(EVENT + event.event, event.payload)]
         case StageSuspended():
-            return [(event.stage, event.state)]
+            return [] if event.state is None else [(event.stage, event.state)]
         case _:
             return []

@@ -15,11 +15,13 @@ class Stagehand:
 
     Attributes:
         meddle: has somebody ask for something at a time.
+        give: gives somebody a callback token, for so long, with so long between heartbeats.
     """
 
     def __init__(self, world: World) -> None:
         """No body has run."""
         self.meddle: Callable[[int], None] = lambda _at: None
+        self.give: Callable[[str, int, int | None], None] = lambda _token, _limit, _heartbeat: None
         self._world = world
         self._chance = Chance(world.seed, "stagehand")
         self._bodies: set[tuple[RunRef, int]] = set()

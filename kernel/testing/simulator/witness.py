@@ -30,6 +30,7 @@ from kernel.core.events import (
     WaitStarted,
 )
 from kernel.ports import Commit
+from kernel.shell.environment import SECOND
 from kernel.testing.simulator import ending
 from kernel.testing.simulator.books import LEISURE, Books, Stage
 
@@ -45,6 +46,8 @@ EXPECTED_ERRORS = frozenset(
         "StageTimedOut",
         "LeaseLost",
         "WaitLimitReached",
+        "HeartbeatMissed",
+        "CallbackFailed",
         "DeadlineExceeded",
         "Cancelled",
         "InvalidOutput",
@@ -107,8 +110,9 @@ class Witness:
                 self._completed(event, commit, when)
             case StageFailed():
                 self._failed(event, commit, when)
-            case StageSuspended(stage=id_, check_at=at):
+            case StageSuspended(stage=id_, check_at=at, give_up_at=limit):
                 self._running(id_, "suspended").status = "suspended"
+                self.books.of(id_).limit = when + limit - commit.at
                 self._sets(id_, at, commit, when)
             case StageChecked(stage=id_, check_at=at):
                 self._checked(id_, when)
@@ -183,13 +187,16 @@ class Witness:
 
     def _completed(self, event: StageCompleted, commit: Commit, when: int) -> None:
         stage = self.books.of(event.stage)
-        if stage.status == "suspended":
+        if event.answer:
+            self._answered(event.stage, when)
+        elif stage.status == "suspended":
             self._due(event.stage, "a check", when)
         else:
             self._running(event.stage, "completed")
         by = self._author(event.stage, commit.seq)
         if by and by != f"{event.stage}@{stage.claim}":
-            self._fail("stale-cannot-commit", f"{event.stage}, started by commit {stage.claim}, completes with {by}")
+            name = "answers-are-current" if event.answer else "stale-cannot-commit"
+            self._fail(name, f"{event.stage}, started by commit {stage.claim}, completes with {by}")
         self._end(event.stage, "completed")
         if not event.stage.startswith(COMPENSATE):
             self.books.done.append(event.stage)
@@ -200,7 +207,9 @@ class Witness:
             self._fail("what-stages-assert", f"{event.stage}: {event.error.message}")
         if self._errors is not None and event.error.kind not in self._errors:
             self._fail("no-unexpected-error", f"{event.stage}: {event.error.kind}: {event.error.message}")
-        if stage.status == "suspended":
+        if event.answer:
+            self._answered(event.stage, when)
+        elif stage.status == "suspended":
             self._due(event.stage, "a check", when)
         elif event.attempt and stage.status not in {"running", "expired"}:
             self._fail("stale-cannot-commit", f"{event.stage}, which is {stage.status}, fails")
@@ -209,6 +218,20 @@ class Witness:
         else:
             stage.status = "waiting"
             self._sets(event.stage, event.retry_at, commit, when)
+
+    def _answered(self, id_: str, when: int) -> None:
+        """A third party answered: the attempt is under way, the run is not being undone, the limit has not passed."""
+        stage = self.books.of(id_)
+        if stage.status not in {"running", "suspended"}:
+            self._fail("answers-are-current", f"{id_}, which is {stage.status or 'unknown'}, is answered")
+        if self.books.undo is not None:
+            self._fail("cancel-wins-whole", f"{id_} is answered while the run is undone")
+        self._in_time(id_, when)
+
+    def _in_time(self, id_: str, when: int) -> None:
+        stage = self.books.of(id_)
+        if self._timers and stage.status == "suspended" and when > stage.limit + SECOND:
+            self._fail("answers-are-current", f"{id_} is answered {when - stage.limit} ms after its limit")
 
     def _running(self, id_: str, what: str) -> Stage:
         stage = self.books.of(id_)
@@ -220,7 +243,10 @@ class Witness:
     def _checked(self, id_: str, when: int) -> None:
         if self.books.of(id_).status != "suspended":
             self._fail("stale-cannot-commit", f"{id_}, which is {self.books.of(id_).status}, is checked")
-        self._due(id_, "a check", when)
+        if self.books.spec(id_).callback is None:
+            self._due(id_, "a check", when)
+        else:
+            self._in_time(id_, when)
 
     def _fires(self, id_: str, when: int) -> None:
         stage = self.books.of(id_)

@@ -79,6 +79,39 @@ FENCES = (
         ),
     ),
     part(
+        "callback-attempt",
+        "A callback token counts only for the attempt that was given it.",
+        "answers-are-current",
+        (
+            f"{DECIDE}:_awaited",
+            "command.stage, command.seq, StageStatus",
+            "command.stage, draft.state.stages[command.stage].seq, StageStatus",
+        ),
+        ("kernel.shell.callback:_current", "stage.seq != token.seq or ", ""),
+    ),
+    part(
+        "callback-limit",
+        "A callback that comes after its limit comes too late, whether that was noticed or not.",
+        "answers-are-current",
+        (
+            f"{DECIDE}:_awaited",
+            "if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at:",
+            "if False:",
+        ),
+    ),
+    part(
+        "callback-cut-off",
+        "What runs still of a run that is being undone can no more be answered.",
+        "cancel-wins-whole",
+        (f"{DECIDE}:_awaited", "if draft.cut_off(command.stage):", "if False:"),
+    ),
+    part(
+        "heartbeat-fence",
+        "A heartbeat that comes in the nick of time counts.",
+        "timers-are-never-early",
+        (f"{DECIDE}:_unanswered", "if stage.at != command.at:", "if False:"),
+    ),
+    part(
         "close-fence",
         "Only a finished run is closed.",
         "cancel-wins-whole",

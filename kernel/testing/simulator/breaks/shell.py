@@ -38,6 +38,18 @@ TOKENS = (
         (f"{SHELL}.start:_known", "if env.clock.now() >= head.expires:", "if False:"),
     ),
     part(
+        "callback-secret",
+        "Only who was given a callback token has its secret.",
+        "answers-are-current",
+        ("kernel.core.tokens:is_secret_of", "hmac.compare_digest(token.digest.encode(), digest.encode())", "True"),
+    ),
+    part(
+        "callback-once",
+        "A callback token stands for one answer: another one is refused.",
+        "answers-count-once",
+        (f"{SHELL}.callback:_settled", "if ended.answer == answer:", "if True:"),
+    ),
+    part(
         "value-key",
         "A value that is kept aside never takes the place of another one.",
         "recorded-is-immutable",

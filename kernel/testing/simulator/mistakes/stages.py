@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from kernel.define.context import Context, Failed, Pending, Suspend
+from kernel.define.context import AwaitCallback, Context, Failed, Pending, Suspend
 from kernel.define.model import Hint
 from kernel.define.policy import Retry
 from kernel.errors import DefinitionError
@@ -110,6 +110,9 @@ _FUNCTIONS = {
     "'s' may return Suspend: say how to go on": one_of(
         function_of(Order, gives=Receipt | Suspend[Parcel]), function_of(Order, gives=Suspend)
     ),
+    "'s' may return AwaitCallback: say how long": one_of(
+        function_of(Order, gives=Receipt | AwaitCallback), function_of(Order, gives=AwaitCallback)
+    ),
     "BaseModel itself has no fields": one_of(function_of(BaseModel), function_of(Order, gives=list[BaseModel])),
 }
 
@@ -161,6 +164,19 @@ _OPTIONS = {
         compensate=one_of(function_of(Receipt, gives=None, ctx=Context[Scale]))
     ),
     "has a check but never suspends": lambda _chance: POLLED,
+    "has a callback: let it return its output's type | AwaitCallback": one_of({"callback": HOUR}),
+    "callback_heartbeat belongs to a callback": by_name(callback_heartbeat=one_of(HOUR)),
+}
+
+_CALLBACKS = {
+    "callback is {0[callback]!r}: give a datetime.timedelta": by_name(callback=one_of(3, "3", 0.5)),
+    "callback is {0[callback]}: give at least 0:00:00.001": by_name(callback=TOO_SHORT),
+    "callback_heartbeat is {0[callback_heartbeat]!r}: give a": by_name(callback_heartbeat=one_of(3, "3", 0.5)),
+    "callback_heartbeat is {0[callback_heartbeat]}: give at least": by_name(callback_heartbeat=TOO_SHORT),
+    "callback_heartbeat is {0[callback_heartbeat]}: give at most 1:00:00": by_name(
+        callback_heartbeat=span(4 * BILLION, 9 * BILLION)
+    ),
+    "check and callback contradict each other": lambda _chance: POLLED,
 }
 
 _CHECKS = {
@@ -195,6 +211,12 @@ REFUSALS: Refusals = (
         DefinitionError,
         lambda given: stage_of(Order, gives=Receipt | Suspend[Parcel], options={**POLLED, **given}),
         _CHECKS,
+    ),
+    (
+        "callback",
+        DefinitionError,
+        lambda given: stage_of(Order, gives=Receipt | AwaitCallback, options={"callback": HOUR, **given}),
+        _CALLBACKS,
     ),
     ("id", DefinitionError, CHARGE.named, {"stage {0!r} is not an id": no_id}),
 )
