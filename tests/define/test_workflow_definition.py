@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -625,3 +626,54 @@ def test_a_wait_has_an_id_that_no_stage_has() -> None:
 def test_a_workflow_only_of_waits_has_nothing_to_run() -> None:
     with pytest.raises(DefinitionError, match="has no stages"):
         _ = Workflow("w", input=Order).sleep(timedelta(days=1)).definition
+
+
+class Shipped(BaseModel):
+    place: str
+
+
+class Arrived(BaseModel):
+    place: str
+
+
+@stage
+def pack_shipped(ctx: Context, event: Shipped) -> Receipt:
+    return Receipt(id=event.place)
+
+
+WRONG_WAITS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "nothing": (lambda flow: flow.wait_for(), "one to three classes"),
+    "four": (lambda flow: flow.wait_for(Order, Receipt, Parcel, Gateway), "one to three classes"),
+    "no model": (lambda flow: flow.wait_for(int), "is no event: give a pydantic model"),
+    "a value": (lambda flow: flow.wait_for(Order(id="1")), "is no event: give a pydantic model"),
+    "alike": (lambda flow: flow.wait_for(Shipped, Arrived), "Shipped and Arrived look alike"),
+    "twice": (lambda flow: flow.wait_for(Shipped, Shipped), "Shipped and Shipped look alike"),
+    "a name that is taken": (
+        lambda flow: flow.wait_for(Shipped).then(pack_shipped).wait_for(create_model("Shipped", more=(int, 1))),
+        "two classes of the name 'Shipped'",
+    ),
+    "no duration": (lambda flow: flow.wait_for(Shipped, timeout=5), "timeout is 5: give a datetime.timedelta"),
+    "proceeds without end": (lambda flow: flow.wait_for(Shipped, on_timeout="proceed"), "there is no timeout"),
+    "another end": (lambda flow: flow.wait_for(Shipped, timeout=timedelta(1), on_timeout="skip"), "give one of 'fail'"),
+    "a filter of one": (lambda flow: flow.wait_for(Shipped, match=lambda _event: True), "plain function of 2 values"),
+    "an id": (lambda flow: flow.wait_for(Shipped, id="a b"), "is not an id"),
+    "an id that is taken": (lambda flow: flow.wait_for(Shipped, id="charge"), "has a stage 'charge' already"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_WAITS)
+def test_a_wait_that_makes_no_sense_is_refused_by_name(case: str) -> None:
+    wrong, says = WRONG_WAITS[case]
+    with pytest.raises(DefinitionError, match=re.escape(says)):
+        wrong(Workflow("w", input=Order).then(charge))
+
+
+def test_events_are_part_of_the_fingerprint_but_not_how_long_a_wait_is() -> None:
+    def made(**options: Any) -> str:
+        flow: Any = Workflow("w", input=Order).then(charge)
+        fingerprint: str = flow.wait_for(Shipped, **options).then(pack_shipped).definition.fingerprint
+        return fingerprint
+
+    day, week = (made(timeout=timedelta(days=days)) for days in (1, 7))
+    assert day == week == made() == made(match=lambda _receipt, _event: True)
+    assert made(id="other") != day

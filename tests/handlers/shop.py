@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from handlers import intake, job, tick
 from infra.settings import Settings
+from infra.sqs import encode
 from kernel.errors import PermanentError
 from kernel.testing.play import Play
 from onewrite import Context, Registry, Retry, Workflow, stage
@@ -69,7 +70,19 @@ shop_is_repaired = [False]
 order = Workflow("order", input=Order, presets={"cautious": {"charge": {"limit": 5}}}).then(charge).then(ship)
 old_order = Workflow("split", input=Order, version=1).then(charge)
 new_order = Workflow("split", input=Order, version=2).then(charge).together(ship, bill)
-registry = Registry(order, old_order, new_order)
+
+
+class Delivered(BaseModel):
+    place: str = Field(min_length=1)
+
+
+@stage
+def rejoice(ctx: Context, news: Delivered) -> Note:
+    return Note(text=f"at the {news.place}")
+
+
+parcel = Workflow("parcel", input=Order).then(charge).wait_for(Delivered).then(rejoice)
+registry = Registry(order, old_order, new_order, parcel)
 
 GOOD = {"id": "o-1", "lines": [{"sku": "apple", "quantity": 2}]}
 
@@ -105,7 +118,7 @@ class Deployment:
         """Let workers take what is in the queue by now, as SQS gives it to them."""
         bodies = []
         while (poke := self.play.queue.receive()) is not None:
-            bodies.append(f'{{"tenant":"{poke.tenant}","run":"{poke.run}","stage":"{poke.stage}"}}')
+            bodies.append(encode(poke))
         if bodies:
             records = [queue_record(body, f"message-{index}") for index, body in enumerate(bodies)]
             answer = self.job({"Records": records}, LambdaContext(300))

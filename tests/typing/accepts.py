@@ -158,6 +158,11 @@ def due(receipt: Receipt) -> datetime:
     return datetime.now(UTC)
 
 
+awaited = charged.wait_for(Job, Invoice, match=lambda receipt, event: event.id == receipt.id)
+assert_type(awaited, Workflow[Order, Job | Invoice])
+patient = charged.wait_for(Invoice, timeout=timedelta(days=3), on_timeout="proceed")
+assert_type(patient, Workflow[Order, Invoice | None])
+assert_type(side_by_side.wait_for(Job, Invoice, Shipment), Workflow[Order, Job | Invoice | Shipment])
 waiting = charged.sleep(timedelta(days=3)).sleep_until(due).sleep_until(datetime.now(UTC)).then(pack)
 assert_type(waiting, Workflow[Order, Parcel])
 assert_type(side_by_side.sleep(timedelta(days=3)), Workflow[Order, Parcel, Invoice])

@@ -95,6 +95,10 @@ charged.together(pack, bill, pack.named("twice")).then(ship)  # type: ignore[arg
 perhaps.then(weigh)  # type: ignore[arg-type]  # the Parcel may be None
 perhaps.then(ship)  # type: ignore[arg-type]  # one output comes, it takes two
 charged.then_if(lambda receipt: receipt.total > 0, pack)  # type: ignore[attr-defined]  # a Receipt has no total
+charged.wait_for(int)  # type: ignore[type-var]  # an event is a model
+charged.wait_for(Invoice).then(pack)  # type: ignore[arg-type]  # pack takes a Receipt
+charged.wait_for(Invoice, match=lambda receipt, event: event.total > 0)  # type: ignore[attr-defined]  # an Invoice has no total
+charged.wait_for(Invoice, on_timeout="proceed")  # type: ignore[call-overload]  # it never times out
 charged.sleep(3)  # type: ignore[arg-type]  # a duration has a unit
 charged.sleep_until(lambda receipt: receipt.total)  # type: ignore[attr-defined]  # a Receipt has no total
 charged.sleep_until(lambda receipt: receipt.id)  # type: ignore[arg-type, return-value]  # a time is a datetime
