@@ -2,7 +2,8 @@
 
 Counted by DynamoDB Local (its own accounting of consumed capacity) behind the real job handler, inputs of 512 bytes and
 outputs of 256. The meter counts the same calls by DynamoDB's published rules; ``meter_agrees_with_engine`` says whether
-both come to the same, call for call. No transactions are used here; DynamoDB Local charges those half of what AWS does.
+both come to the same, call for call. External events are counted by the meter: they take transactions, of which DynamoDB Local charges
+half.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import argparse
 from datetime import timedelta
 from typing import Any
 
-from bench.deployment import Deployment, dynamodb_local, sequence, show
+from bench.deployment import Deployment, News, dynamodb_local, listening, sequence, show
 from bench.payloads import Order, Receipt
 from hosts.local import prices
 from infra.dynamodb.store import Consumed
 from kernel.shell.environment import MINUTE
+from kernel.shell.receive import accept
 from kernel.testing.memory import FakeClock, SystemClock
 from kernel.testing.units import Usage
 from onewrite import Workflow
@@ -81,6 +83,26 @@ def waiting(endpoint: str) -> dict[str, Any]:
     }
 
 
+def events(endpoint: str) -> dict[str, Any]:
+    """What an external event costs, by the meter: DynamoDB Local charges transactions half of what AWS does."""
+    found: dict[str, Any] = {}
+    for asleep in (False, True):
+        flow = listening(asleep=asleep)
+        bench = Deployment(endpoint, [flow], clock=FakeClock(SystemClock.now()))
+        ref = bench.begin(flow)
+        before = bench.meter.snapshot()
+        accept(bench.env, ref, "News", News(text="x" * 240), by="bench")
+        accepted = bench.meter.snapshot()
+        kinds = dict(bench.meter.kinds)
+        bench.work()
+        spent = {kind: units - kinds.get(kind, 0) for kind, units in bench.meter.kinds.items()}
+        # Of the commits the last one is that of the stage which takes the event; how the run ends is counted elsewhere.
+        applied = spent["Inbox"] + spent["Commit"] - 1 + spent.get("wake-is-newer", 0)
+        found["write_units_per_event_accepted"] = accepted.minus(before).write_units
+        found[f"write_units_per_event_applied_{'asleep' if asleep else 'awake'}"] = applied
+    return found
+
+
 def measure() -> dict[str, Any]:
     """Measure everything."""
     short, long, ten, many = sequence(SHORT), sequence(LONG), sequence(STEPS), sequence(MANY)
@@ -93,7 +115,7 @@ def measure() -> dict[str, Any]:
         _, apart_short_calls = _used(bench, apart_short)
         _, apart_long_calls = _used(bench, apart_long)
         many_usage, many_calls = _used(bench, many)
-        waits = waiting(endpoint)
+        waits = waiting(endpoint) | events(endpoint)
         agrees = _written(bench.consumed) == bench.meter.total.write_units
         agrees = agrees and abs(_read(bench.consumed) - bench.meter.total.read_units) < 0.01
     further = APART - SHORT

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from bench.payloads import Order, Receipt, order, receipt
 from handlers.job import make_handler
@@ -58,6 +59,25 @@ def sequence(steps: int, *waits: timedelta, chain: bool = True) -> Workflow[Orde
     return workflow
 
 
+class News(BaseModel):
+    """An external event of 256 bytes or so."""
+
+    text: str
+
+
+@stage
+def hear(ctx: Context, news: News) -> Receipt:  # noqa: ARG001 - a stage is given its context
+    """A step that takes an event."""
+    return _OUT
+
+
+def listening(*, asleep: bool) -> Workflow[Order, Receipt]:
+    """A workflow that waits for an event, and sleeps while it does, or does not."""
+    timeout = timedelta(days=1) if asleep else timedelta(minutes=5)
+    name = "waits-asleep" if asleep else "waits-awake"
+    return Workflow(name, input=Order).then(first).wait_for(News, timeout=timeout).then(hear)
+
+
 class LambdaContext:
     """A worker with five minutes."""
 
@@ -101,13 +121,23 @@ class Deployment:
         )
         self.handler = make_handler(self.env)
 
+    def begin(self, workflow: Workflow[Order, Receipt]) -> RunRef:
+        """Start a run, and hand every message to the job handler."""
+        ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
+        self.work()
+        return ref
+
+    def work(self) -> None:
+        """Hand every message that has arrived to the job handler."""
+        while (poke := self.queue.receive()) is not None:
+            answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
+            assert answer == {"batchItemFailures": []}, answer  # noqa: S101 - a bench that did not do its work must not report
+
     def run(self, workflow: Workflow[Order, Receipt]) -> RunRef:
         """Start a run, and hand every message to the job handler, and every due time to the tick, until it is over."""
         ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
         while True:
-            while (poke := self.queue.receive()) is not None:
-                answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
-                assert answer == {"batchItemFailures": []}, answer  # noqa: S101 - a bench that did not do its work must not report
+            self.work()
             head = self._plain.get(ref, HEAD)
             assert isinstance(head, Head)  # noqa: S101 - it was just put
             if head.due is None:
