@@ -2,8 +2,8 @@
 
 Counted by DynamoDB Local (its own accounting of consumed capacity) behind the real job handler, inputs of 512 bytes and
 outputs of 256. The meter counts the same calls by DynamoDB's published rules; ``meter_agrees_with_engine`` says whether
-both come to the same, call for call. External events are counted by the meter: they take transactions, of which DynamoDB Local charges
-half.
+both come to the same, call for call. External events are counted by the meter: they take transactions, of which
+DynamoDB Local charges half.
 """
 
 from __future__ import annotations

@@ -154,6 +154,20 @@ def test_what_happens_before_anybody_waits_for_it_is_not_missed(script: Script) 
     joined("c", "b")
 
 
+@trap(ALGA, "An event that arrives before the wait is missed.")
+def test_an_event_from_outside_that_comes_before_anybody_waits_for_it_is_kept(script: Script) -> None:
+    """It is in the run's state, whoever looks at it next, until a wait takes it."""
+    flow: Any = line(script.stage("a")).wait_for(Note, id="news").then(script.stage("b"))
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    play.queue.clear()
+    play.send(ref, Note(text="early"), id="e-1")
+    play.play(ref)
+    assert play.ended(ref).status == "completed"
+    assert script.seen["b"] == Note(text="early")
+    assert play.event(ref, "e-1").status == "applied"
+
+
 @trap(LUNO, "Waiting for a status that was already reached hangs.")
 def test_waiting_for_what_was_reached_or_passed_already_returns_at_once(script: Script) -> None:
     flows = (
