@@ -17,6 +17,7 @@ from handlers.requests import (
     Moment,
     Name,
     Names,
+    PauseBody,
     ReasonBody,
     RerunBody,
     StartBody,
@@ -89,6 +90,10 @@ class Change(OfRun, ReasonBody):
     """Change a run, with a reason."""
 
 
+class Pause(OfRun, PauseBody):
+    """Pause a run."""
+
+
 class Rerun(OfRun, RerunBody):
     """Rerun a run from a stage."""
 
@@ -100,6 +105,8 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "log": (Page, Operations.log),
     "steps": (Page, Operations.steps),
     "cancel": (Change, Operations.cancel),
+    "pause": (Pause, Operations.pause),
+    "resume": (Change, Operations.resume),
     "retry": (Change, Operations.retry),
     "rerun": (Rerun, Operations.rerun),
     "dead_letters": (OfRun, Operations.dead_letters),

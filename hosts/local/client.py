@@ -109,7 +109,7 @@ class Api:
         return self._call("GET", f"/{'runs' if of_run else 'workflows'}/{quote(what, safe='')}/diagram{query}")
 
     def act(self, run: str, verb: str, body: Json | None = None) -> Json:
-        """Cancel, retry or rerun a run; gives the run as it is then."""
+        """Cancel, pause, resume, retry or rerun a run; gives the run as it is then."""
         return self._call("POST", f"/runs/{quote(run, safe='')}/{verb}", body or {})
 
     def _call(self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None) -> Json:

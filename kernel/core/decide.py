@@ -28,7 +28,9 @@ from kernel.core.events import (
     RunCompleted,
     RunCreated,
     RunFailed,
+    RunPaused,
     RunReopened,
+    RunResumed,
     Slept,
     StageChecked,
     StageCompleted,
@@ -121,6 +123,11 @@ class _Draft:
             if not waiting and not state.active and not state.status.finished:
                 waiting.extend(self._settle())
 
+    def note(self, event: AnyEvent) -> None:
+        """Add an event that the program has no say in, and that nothing follows from."""
+        evolve(self.state, event)
+        self.events.append(event)
+
     def event_of(self, directive: Directive) -> AnyEvent:
         """What a directive becomes. Of many failures at once only the first are told in full: a commit is one item."""
         if isinstance(directive, Reject):
@@ -144,7 +151,7 @@ class _Draft:
 
     def chain(self, chain: c.Chain) -> None:
         """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
-        if self.now >= self.state.deadline:
+        if self.now >= self.state.deadline or self.state.paused is not None:
             return
         for index, event in enumerate(self.events):
             if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
@@ -156,6 +163,12 @@ class _Draft:
     def start(self, stage: str, grace: int) -> StageStarted:
         attempt = self.state.stages[stage].attempt + 1
         return StageStarted(stage, attempt, self.now + self.spec(stage).timeout + grace)
+
+    def going_on(self) -> None:
+        """What would begin, be checked or fire does so only in a run that is not paused."""
+        if self.state.paused is not None:
+            message = "the run is paused"
+            raise Stale(message)
 
     def current(self, stage: str, seq: int, *status: StageStatus) -> StageState:
         """The stage, if the attempt, claim or check that speaks is still about what it saw."""
@@ -212,6 +225,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
     if draft.state.stages or draft.state.status.finished:
         message = "the run has begun already"
         raise Stale(message)
+    draft.going_on()
     assert draft.definition is not None  # noqa: S101 - only a worker that has the definition begins a run
     assert draft.state.input is not None  # noqa: S101 - commit 0 recorded it
     # Commit 0 is folded already: this commit is what follows from it.
@@ -221,6 +235,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
 
 
 def _claim(draft: _Draft, command: c.Claim) -> None:
+    draft.going_on()
     draft.current(command.stage, command.seq, StageStatus.SCHEDULED, StageStatus.RETRYING)
     draft.emit(draft.start(command.stage, command.grace))
 
@@ -278,6 +293,7 @@ def _not_ready(draft: _Draft, command: c.NotReady) -> None:
 
 def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
     """Checks run without a claim, maybe twice at once: the first to commit wins, the other is stale."""
+    draft.going_on()
     stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
     if stage.at != command.check_at:
         message = f"{command.stage}: somebody else made this check"
@@ -286,6 +302,7 @@ def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
 
 
 def _fire(draft: _Draft, command: c.Fire) -> None:
+    draft.going_on()
     draft.current(command.timer, command.seq, StageStatus.WAITING)
     draft.emit(TimerFired(command.timer))
     draft.chain(command.chain)
@@ -318,8 +335,7 @@ def _expire(draft: _Draft, command: c.Expire) -> None:
 def _cancel(draft: _Draft, command: c.Cancel) -> None:
     state = draft.state
     if state.status.finished or state.status is RunStatus.COMPENSATING:
-        what = "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
-        message = f"run {state.identity.run} is {what} and cannot be cancelled"
+        message = f"run {state.identity.run} is {_standing(state)} and cannot be cancelled"
         raise Conflict(message)
     if state.undo_on_cancel and any(stage.status is StageStatus.COMPLETED for stage in state.stages.values()):
         definition, identity = draft.definition, state.identity
@@ -379,12 +395,43 @@ def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[
             raise Conflict(message)
 
 
+def _pause(draft: _Draft, command: c.Pause) -> None:
+    state = draft.state
+    if state.status is not RunStatus.RUNNING or state.paused is not None:
+        what = "paused already" if state.paused is not None else _standing(state)
+        message = f"run {state.identity.run} is {what} and cannot be paused"
+        raise Conflict(message)
+    draft.note(RunPaused(command.reason, command.until))
+
+
+def _standing(state: State) -> str:
+    """How a run stands that is not running, in words."""
+    return "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
+
+
+def _resume(draft: _Draft, command: c.Resume) -> None:
+    state = draft.state
+    if state.paused is None:
+        message = f"run {state.identity.run} is {state.status} and not paused: there is nothing to resume"
+        raise Conflict(message)
+    draft.note(RunResumed(command.reason))
+
+
+def _end_pause(draft: _Draft, command: c.EndPause) -> None:
+    """Nobody asked for it, so it must be about the very pause that was seen to be over."""
+    paused = draft.state.paused
+    if paused is None or paused.until != command.until:
+        message = "the run is not paused any more, or until another time"
+        raise Stale(message)
+    draft.note(RunResumed("the time for which it was paused is over"))
+
+
 def _sleep(draft: _Draft, command: c.Sleep) -> None:
     idle = plan(draft.state, draft.now, command.skew)
     if not isinstance(idle, Idle) or not idle.quiet or idle.until < command.until:
         message = "somebody needs to look at the run before that"
         raise Stale(message)
-    draft.emit(Slept(command.until))
+    draft.note(Slept(command.until))
 
 
 def _close(draft: _Draft, _command: c.Close) -> None:
@@ -408,6 +455,9 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Expire: _expire,
     c.Cancel: _cancel,
     c.Reopen: _reopen,
+    c.Pause: _pause,
+    c.Resume: _resume,
+    c.EndPause: _end_pause,
     c.Sleep: _sleep,
     c.Close: _close,
 }

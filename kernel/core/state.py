@@ -79,6 +79,20 @@ class StageState(Struct, frozen=True, omit_defaults=True, array_like=True):
         return self.status in FINISHED_STAGE
 
 
+class Pause(Struct, frozen=True, omit_defaults=True):
+    """Why and for how long a run is paused. Times are milliseconds.
+
+    Attributes:
+        since: when it was paused.
+        until: when it is resumed by itself; None for not before somebody asks for it.
+        reason: why, in the words of who asked.
+    """
+
+    since: int
+    until: int | None = None
+    reason: str = ""
+
+
 class Identity(Struct, frozen=True):
     """What never changes about a run; kept by its head."""
 
@@ -119,6 +133,7 @@ class State(Struct):
         compensation: ``""``, ``complete`` or ``incomplete``; while compensating, whether all went well so far.
         milestones: numbers of the commits that hold run-level events, oldest first.
         redone: how often a completed stage was forgotten to be run anew, by stage; absent for never.
+        paused: nothing starts; whatever its status, but never of a run that is over.
     """
 
     identity: Identity
@@ -140,6 +155,7 @@ class State(Struct):
     compensation: str = ""
     milestones: tuple[int, ...] = ()
     redone: dict[str, int] = {}
+    paused: Pause | None = None
 
     @classmethod
     def initial(cls, identity: Identity) -> State:
