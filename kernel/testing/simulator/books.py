@@ -17,6 +17,10 @@ LEISURE = 28_800_000
 """Milliseconds that the stages of a run may wait for in all, if its deadline, a day, is to be ample."""
 
 
+HELD = frozenset({"scheduled", "waiting", "suspended", "set"})
+"""What a pause holds back."""
+
+
 class Stage(Struct):
     """What is known of a stage since it was last reset.
 
@@ -41,7 +45,7 @@ class Books(Struct):
     Attributes:
         builds: its workflow, with the policies of each deployment that has it.
         fail: called with the invariant that does not hold, and what was seen.
-        began: true time at which it was created.
+        began: true time since when it can begin: at which it was created, or resumed before it had begun.
         deadline: by when it must end, as recorded.
         stages: what is known of each stage.
         lives: signs of life, by claim: when they were written, and the true time until which they hold.
@@ -49,7 +53,9 @@ class Books(Struct):
         undo: what is to be undone, in order; None as long as nothing is.
         undone: how much of that is over, one way or the other.
         cancelled: the run was cancelled, or is being undone for it.
-        slept: milliseconds for which timers were set, all added up.
+        slept: milliseconds for which timers were set or the run was paused, all added up.
+        paused: true time since when nothing of it may start; None if it may.
+        resumes: true time before which it must not go on by itself; None if it never does.
         over: it has ended.
     """
 
@@ -64,6 +70,8 @@ class Books(Struct):
     undone: int = 0
     cancelled: bool = False
     slept: int = 0
+    paused: int | None = None
+    resumes: int | None = None
     over: bool = False
 
     @property
@@ -113,6 +121,17 @@ class Books(Struct):
                 if not id_.startswith(COMPENSATE) and found.intersection(self.definition.program.needs(id_))
             }
         return found
+
+    def goes_on(self, when: int) -> None:
+        """It is paused no more: what waited for that needs somebody from now on."""
+        if self.paused is None:
+            return
+        self.slept += when - self.paused
+        self.paused = self.resumes = None
+        self.began = max(self.began, when)
+        for stage in self.stages.values():
+            if stage.status in HELD:
+                stage.due = max(stage.due, when)
 
     @property
     def at_leisure(self) -> bool:

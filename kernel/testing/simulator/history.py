@@ -20,7 +20,7 @@ from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.deployment import Deployment
 from kernel.testing.simulator.flows import Flow
 from kernel.testing.simulator.mistakes import blunder
-from kernel.testing.simulator.people import ASKS, Order, People
+from kernel.testing.simulator.people import ASKS, PAUSING, Order, People
 from kernel.testing.simulator.ports import some_offset
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.traffic import Message, Traffic
@@ -128,8 +128,9 @@ class _History:
         hand = Stagehand(self.world)
         self._deployment = Deployment(self.world, self._traffic, hand, [flow for flow, _ in further])
         self.watch = self._deployment.watch
-        self._people = People(self.world, self.watch, self._deployment.equip)
-        hand.meddle = self._ask
+        self._people = People(self.world, self.watch, self._traffic, self._deployment.equip)
+        self._pauses = Chance(seed, "pauses") if Chance(seed, "paused").happens(0.5) else None
+        hand.meddle = self._meddle
         self.watch.overdue = self._insist
         self._turns = 0
         self._mistakes = Chance(seed, "mistakes")
@@ -185,12 +186,26 @@ class _History:
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
             self._ask(EPOCH + chance.below(chance.pick((lasts, MINUTE))))
+        if pauses := self._pauses:
+            for _ in range(pauses.below(16)):
+                self._pause(EPOCH + pauses.below(pauses.pick((lasts, MINUTE, 20 * SECOND))), pauses)
         for _ in range(3 if self._deployment.limits.retention < lasts else 0):  # about what is gone by then
             self._ask(EPOCH + lasts - chance.below(HOUR))
 
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""
         self.world.plan(at, partial(self._people.ask, self._chance.pick(ASKS), self._chance))
+
+    def _pause(self, at: int, chance: Chance) -> None:
+        """Have somebody pause a run at a time, or let one go on."""
+        self.world.plan(at, partial(self._people.ask, chance.pick(PAUSING), chance))
+
+    def _meddle(self, at: int) -> None:
+        """Have somebody ask for something while a body runs."""
+        if self._pauses and self._pauses.happens(0.3):
+            self._pause(at, self._pauses)
+        else:
+            self._ask(at)
 
     def _insist(self, ref: RunRef) -> None:
         """A run was failed by its deadline; now and then, whoever wants it has it tried again at once."""

@@ -14,7 +14,9 @@ from kernel.core.events import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    RunPaused,
     RunReopened,
+    RunResumed,
     Slept,
     StageChecked,
     StageCompleted,
@@ -27,7 +29,7 @@ from kernel.core.events import (
     TimerSet,
 )
 from kernel.ports import Commit
-from kernel.testing.simulator import ending
+from kernel.testing.simulator import ending, pausing
 from kernel.testing.simulator.books import Books, Stage
 
 EXPECTED_ERRORS = frozenset(
@@ -93,6 +95,7 @@ class Witness:
         """
         if self.books.over and not isinstance(event, RunReopened | Closed):
             self._fail("cancel-wins-whole", f"{event} after the end")
+        pausing.holds(self.books, event)
         match event:
             case StageScheduled(stage=stage):
                 self._scheduled(stage, when)
@@ -123,9 +126,13 @@ class Witness:
             case Slept(until=until):
                 self._sleeps(until)
             case CompensationStarted():
-                ending.undoing(self.books, event)
+                ending.undoing(self.books, event, when)
             case RunReopened():
                 ending.reopened(self.books, event)
+            case RunPaused():
+                pausing.pauses(self.books, event, commit, when)
+            case RunResumed():
+                pausing.resumes(self.books, commit, when, timers=self._timers)
             case Closed():
                 if not self.books.over:
                     self._fail("cancel-wins-whole", "a run that goes on was closed")
@@ -246,7 +253,7 @@ class Witness:
 
     def _sleeps(self, until: int) -> None:
         for id_, stage in self.books.stages.items():
-            if stage.status in {"scheduled", "running", "expired"}:
+            if stage.status in {"running", "expired"} or (stage.status == "scheduled" and self.books.paused is None):
                 self._fail("no-run-is-forgotten", f"the run sleeps until {until}, but {id_} is {stage.status}")
 
     def _author(self, id_: str, seq: int) -> str:
