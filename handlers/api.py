@@ -26,6 +26,7 @@ from handlers.requests import (
     Key,
     Moment,
     Names,
+    PauseBody,
     ReasonBody,
     RerunBody,
     StartBody,
@@ -176,6 +177,19 @@ class Api:
         """Cancel an unfinished run."""
         reason = body.reason if body else ""
         return _answer(self._operations.cancel(self._caller, run=run, reason=reason), HTTPStatus.ACCEPTED)
+
+    @route("POST", "/runs/<run>/pause", {202: RunView}, 404, 409, 422, body=True)
+    def pause_run(self, run: Run, body: Annotated[PauseBody | None, params.Body()] = None) -> Answer:
+        """Let nothing more of a run start, until a time or until it is resumed."""
+        asked = body or PauseBody()
+        shown = self._operations.pause(self._caller, run=run, reason=asked.reason, until=asked.until)
+        return _answer(shown, HTTPStatus.ACCEPTED)
+
+    @route("POST", "/runs/<run>/resume", {202: RunView}, 404, 409, 422, body=True)
+    def resume_run(self, run: Run, body: Why = None) -> Answer:
+        """Let a paused run go on."""
+        reason = body.reason if body else ""
+        return _answer(self._operations.resume(self._caller, run=run, reason=reason), HTTPStatus.ACCEPTED)
 
     @route("POST", "/runs/<run>/retry", {202: RunView}, 404, 409, 422, body=True)
     def retry_run(self, run: Run, body: Why = None) -> Answer:

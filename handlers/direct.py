@@ -20,6 +20,7 @@ from handlers.requests import (
     Moment,
     Name,
     Names,
+    PauseBody,
     ReasonBody,
     RerunBody,
     StartBody,
@@ -102,6 +103,10 @@ class OfEvent(OfRun):
     event: EventId
 
 
+class Pause(OfRun, PauseBody):
+    """Pause a run."""
+
+
 class Rerun(OfRun, RerunBody):
     """Rerun a run from a stage."""
 
@@ -119,6 +124,8 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "log": (Page, Operations.log),
     "steps": (Page, Operations.steps),
     "cancel": (Change, Operations.cancel),
+    "pause": (Pause, Operations.pause),
+    "resume": (Change, Operations.resume),
     "retry": (Change, Operations.retry),
     "rerun": (Rerun, Operations.rerun),
     "send_event": (Send, Operations.send_event),

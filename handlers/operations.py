@@ -38,6 +38,7 @@ from kernel.shell import callback, heads, outbox
 from kernel.shell import read as kernel_read
 from kernel.shell.cancel import cancel
 from kernel.shell.load import Session
+from kernel.shell.pause import pause, resume
 from kernel.shell.receive import EventView, accept, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
@@ -187,6 +188,15 @@ class Operations:
     def cancel(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
         """Cancel an unfinished run."""
         return self._changed(caller, run, lambda ref: cancel(self.env, ref, by=caller.by, reason=reason))
+
+    def pause(self, caller: Caller, *, run: str, reason: str = "", until: int | None = None) -> RunView:
+        """Let nothing more of a run start, until a time or until it is resumed."""
+        by = caller.by
+        return self._changed(caller, run, lambda ref: pause(self.env, ref, by=by, reason=reason, until=until))
+
+    def resume(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
+        """Let a paused run go on."""
+        return self._changed(caller, run, lambda ref: resume(self.env, ref, by=caller.by, reason=reason))
 
     def retry(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
         """Let a failed run go on where it failed."""

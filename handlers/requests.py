@@ -293,7 +293,16 @@ Moment = Annotated[
 ]
 """A point in time, kept in milliseconds."""
 
-Status = Literal["open", "parked", "completed", "failed", "cancelled"]
+
+class PauseBody(ReasonBody):
+    """For how long a run shall pause, and why."""
+
+    until: Annotated[
+        Moment | None, Field(description="When it goes on by itself; only when it is resumed, if absent.")
+    ] = None
+
+
+Status = Literal["open", "paused", "parked", "completed", "failed", "cancelled"]
 
 
 def _split(given: object) -> list[object]:

@@ -58,7 +58,7 @@ class Head(Struct, frozen=True, kw_only=True):
         workflow, version, fingerprint: the definition that the run is pinned to.
         created, deadline, expires: milliseconds.
         ttl: when the store may delete it, in seconds since the epoch.
-        status: coarse status: open, parked, completed, failed, cancelled.
+        status: coarse status: open, paused, parked, completed, failed, cancelled.
         listing, listing_order: keys of the *runs* index.
         due_shard, due: keys of the *due* index; ``due`` is absent once nobody need ever look again.
         due_seq: the highest commit number that anything said about ``due``.
@@ -291,7 +291,8 @@ class Guard(StrEnum):
     CURSOR_AS_SEEN = "cursor-as-seen"
     """Moving the outbox cursor or its failure count: all are as seen. The cursor never goes backwards."""
     STATUS_AS_SEEN = "status-as-seen"
-    """Parking and unparking: the coarse status is what was seen. A finished run is never shown as parked."""
+    """Parking, pausing and back: the coarse status is what was seen, and nobody spoke of a later commit. A finished run
+    is never shown as parked, nor a sleeping one as what it no longer is."""
 
 
 class HeadUpdate(Struct, frozen=True, kw_only=True):

@@ -133,7 +133,7 @@ def watch(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_jso
 @app.command("list")
 def list_runs(
     workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
-    status: Annotated[str | None, typer.Option(help="open, parked, completed, failed or cancelled.")] = None,
+    status: Annotated[str | None, typer.Option(help="open, paused, parked, completed, failed or cancelled.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.")] = 20,
     url: Url = client.DEFAULT_URL,
     tenant: Tenant = None,
@@ -156,6 +156,34 @@ def cancel(
 ) -> None:
     """Cancel an unfinished run."""
     _acted(Api(url, tenant).act(run, "cancel", {"reason": reason}), as_json=as_json)
+
+
+@app.command()
+def pause(
+    run: Run,
+    until: Annotated[
+        str | None, typer.Option(help="When it goes on by itself, such as 2026-01-31T12:00:00Z; if not given, never.")
+    ] = None,
+    reason: Reason = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let nothing more of a run start; what runs may end."""
+    body = {"reason": reason} if until is None else {"reason": reason, "until": until}
+    _acted(Api(url, tenant).act(run, "pause", body), as_json=as_json)
+
+
+@app.command()
+def resume(
+    run: Run,
+    reason: Reason = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a paused run go on."""
+    _acted(Api(url, tenant).act(run, "resume", {"reason": reason}), as_json=as_json)
 
 
 @app.command()

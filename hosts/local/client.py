@@ -118,7 +118,7 @@ class Api:
         return self._call("GET", f"/runs/{quote(run, safe='')}/events/{quote(id_, safe='')}")
 
     def act(self, run: str, verb: str, body: Json | None = None) -> Json:
-        """Cancel, retry or rerun a run; gives the run as it is then."""
+        """Cancel, pause, resume, retry or rerun a run; gives the run as it is then."""
         return self._call("POST", f"/runs/{quote(run, safe='')}/{verb}", body or {})
 
     def callback(self, token: str, said: Json) -> Json:

@@ -20,6 +20,7 @@ COLOURS = {
     "failed": "red",
     "cancelled": "yellow",
     "compensating": "magenta",
+    "paused": "yellow",
     "parked": "yellow",
     "running": "cyan",
 }
@@ -99,6 +100,11 @@ def clock(milliseconds: int) -> str:
     return when.strftime("%H:%M:%S.") + f"{milliseconds % 1000:03d}"
 
 
+def moment(milliseconds: int) -> str:
+    """A date and time of day, local."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def run_page(view: Json, console: Console) -> RenderableType:
     """Everything about a run, but its log."""
     head = Text.assemble(
@@ -125,12 +131,20 @@ def run_page(view: Json, console: Console) -> RenderableType:
         parts.append(Text(f"failed in {error.get('stage') or 'the run'}: {error['kind']}: {error['message']}", "red"))
     if compensation := view.get("compensation"):
         parts.append(Text(f"compensation {compensation}", "magenta"))
+    if paused := view.get("paused"):
+        parts.append(Text(_pause(paused), "yellow"))
     if reason := view.get("reason"):
         parts.append(Text(f"reason: {reason}"))
     if "output" in view:
         parts.append(Text("output:", "dim"))
         parts.append(_json(view["output"], console))
     return Group(*parts)
+
+
+def _pause(paused: Json) -> str:
+    """Until when a run is paused, and why."""
+    until = f"until {moment(paused['until'])}" if paused.get("until") else "until it is resumed"
+    return f"paused {until}: {paused['reason']}" if paused.get("reason") else f"paused {until}"
 
 
 def log_lines(entries: list[Json]) -> RenderableType:
@@ -160,6 +174,8 @@ def _told(event: Json) -> str:
         parts.append(f"{event['progress']:g}%")
     if event.get("retry_at"):
         parts.append(f"again at {clock(event['retry_at'])}")
+    if event.get("until") and event["type"] == "RunPaused":
+        parts.append(f"until {moment(event['until'])}")
     return ", ".join(parts)
 
 
@@ -169,13 +185,12 @@ def run_table(runs: list[Json]) -> Table:
     for title in ("run", "workflow", "version", "status", "created"):
         table.add_column(title, header_style="dim")
     for each in runs:
-        created = datetime.fromtimestamp(each["created"] / 1000, UTC).astimezone()
         table.add_row(
             each["run"],
             each["workflow"],
             str(each["version"]),
             status_of(each),
-            created.strftime("%Y-%m-%d %H:%M:%S"),
+            moment(each["created"]),
         )
     return table
 

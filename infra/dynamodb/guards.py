@@ -46,8 +46,8 @@ CONDITIONS: dict[Guard, str] = {
     Guard.CURSOR_AS_SEEN: (
         "published = :seen_published AND published_events = :seen_events AND publish_failures = :seen_failures"
     ),
-    # A finished run is never shown as parked.
-    Guard.STATUS_AS_SEEN: "#status = :seen_status",
+    # A finished run is never shown as parked, nor a sleeping one as what it no longer is.
+    Guard.STATUS_AS_SEEN: "#status = :seen_status AND due_seq <= :due_seq",
 }
 """Looked up at each call, so that a test can switch a guard off: ``CONDITIONS[guard] = ALWAYS``."""
 

@@ -184,6 +184,25 @@ class Reopen(Struct, frozen=True):
     reason: str
 
 
+class Pause(Struct, frozen=True):
+    """Nothing of the run shall start for now; until a time, if one is given."""
+
+    reason: str
+    until: int | None
+
+
+class Resume(Struct, frozen=True):
+    """Somebody wants a paused run to go on."""
+
+    reason: str
+
+
+class EndPause(Struct, frozen=True):
+    """The pause that lasts ``until`` then is over."""
+
+    until: int
+
+
 class Sleep(Struct, frozen=True):
     """Nobody needs to look at the run before ``until``, if workers' clocks are at most ``skew`` apart."""
 
@@ -214,6 +233,9 @@ Command = (
     | Expire
     | Cancel
     | Reopen
+    | Pause
+    | Resume
+    | EndPause
     | Sleep
     | Close
 )

@@ -29,7 +29,9 @@ from kernel.core.events import (
     RunCompleted,
     RunCreated,
     RunFailed,
+    RunPaused,
     RunReopened,
+    RunResumed,
     Slept,
     StageChecked,
     StageCompleted,
@@ -130,8 +132,13 @@ class _Draft:
             self.events.append(event)
             if program is not None and state.status is RunStatus.RUNNING:
                 waiting.extend(map(self.event_of, program.react(state, event, self.values)))
-            if not waiting and not state.active and not state.status.finished:
+            if not waiting and state.stages and not state.active and not state.status.finished:
                 waiting.extend(self._settle())
+
+    def note(self, event: AnyEvent) -> None:
+        """Add an event that the program has no say in, and that nothing follows from."""
+        evolve(self.state, event)
+        self.events.append(event)
 
     def event_of(self, directive: Directive) -> AnyEvent:
         """What a directive becomes. Of many failures at once only the first are told in full: a commit is one item."""
@@ -156,7 +163,7 @@ class _Draft:
 
     def chain(self, chain: c.Chain) -> None:
         """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
-        if self.now >= self.state.deadline:
+        if self.now >= self.state.deadline or self.state.paused is not None:
             return
         for index, event in enumerate(self.events):
             if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
@@ -168,6 +175,12 @@ class _Draft:
     def start(self, stage: str, grace: int, callback: str) -> StageStarted:
         attempt, spec = self.state.stages[stage].attempt + 1, self.spec(stage)
         return StageStarted(stage, attempt, self.now + spec.timeout + grace, callback if spec.callback else "")
+
+    def going_on(self) -> None:
+        """What would begin, be checked or fire does so only in a run that is not paused."""
+        if self.state.paused is not None:
+            message = "the run is paused"
+            raise Stale(message)
 
     def current(self, stage: str, seq: int, *status: StageStatus) -> StageState:
         """The stage, if the attempt, claim or check that speaks is still about what it saw."""
@@ -230,6 +243,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
     if draft.state.stages or draft.state.status.finished:
         message = "the run has begun already"
         raise Stale(message)
+    draft.going_on()
     assert draft.definition is not None  # noqa: S101 - only a worker that has the definition begins a run
     assert draft.state.input is not None  # noqa: S101 - commit 0 recorded it
     # Commit 0 is folded already: this commit is what follows from it.
@@ -239,6 +253,7 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
 
 
 def _claim(draft: _Draft, command: c.Claim) -> None:
+    draft.going_on()
     draft.current(command.stage, command.seq, StageStatus.SCHEDULED, StageStatus.RETRYING)
     draft.emit(draft.start(command.stage, command.grace, command.callback))
 
@@ -311,6 +326,7 @@ def _not_ready(draft: _Draft, command: c.NotReady) -> None:
 
 def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
     """Checks run without a claim, maybe twice at once: the first to commit wins, the other is stale."""
+    draft.going_on()
     stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
     if stage.at != command.check_at:
         message = f"{command.stage}: somebody else made this check"
@@ -340,7 +356,8 @@ def _awaited(draft: _Draft, command: c.Answer | c.Decline | c.Beat) -> StageStat
     if draft.cut_off(command.stage):
         message = f"{command.stage}: the run is being undone"
         raise Stale(message)
-    if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at:
+    paused = draft.state.paused is not None  # which is not counted against its limit
+    if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at and not paused:
         message = f"the time to answer {command.stage} is over"
         raise Gone(message)
     return found
@@ -368,6 +385,7 @@ def _beat(draft: _Draft, command: c.Beat) -> None:
 
 def _unanswered(draft: _Draft, command: c.Unanswered) -> None:
     """Too late for good, or silent for so long that another attempt may do better."""
+    draft.going_on()
     stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
     if stage.at != command.at:
         message = f"{command.stage}: there was a heartbeat meanwhile"
@@ -382,6 +400,7 @@ def _unanswered(draft: _Draft, command: c.Unanswered) -> None:
 
 
 def _fire(draft: _Draft, command: c.Fire) -> None:
+    draft.going_on()
     draft.current(command.timer, command.seq, StageStatus.SLEEPING, StageStatus.WAITING)
     draft.emit(TimerFired(command.timer))
     draft.chain(command.chain)
@@ -414,8 +433,7 @@ def _expire(draft: _Draft, command: c.Expire) -> None:
 def _cancel(draft: _Draft, command: c.Cancel) -> None:
     state = draft.state
     if state.status.finished or state.status is RunStatus.COMPENSATING:
-        what = "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
-        message = f"run {state.identity.run} is {what} and cannot be cancelled"
+        message = f"run {state.identity.run} is {_standing(state)} and cannot be cancelled"
         raise Conflict(message)
     if state.undo_on_cancel and any(stage.status is StageStatus.COMPLETED for stage in state.stages.values()):
         definition, identity = draft.definition, state.identity
@@ -475,12 +493,43 @@ def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[
             raise Conflict(message)
 
 
+def _pause(draft: _Draft, command: c.Pause) -> None:
+    state = draft.state
+    if state.status is not RunStatus.RUNNING or state.paused is not None:
+        what = "paused already" if state.paused is not None else _standing(state)
+        message = f"run {state.identity.run} is {what} and cannot be paused"
+        raise Conflict(message)
+    draft.note(RunPaused(command.reason, command.until))
+
+
+def _standing(state: State) -> str:
+    """How a run stands that is not running, in words."""
+    return "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
+
+
+def _resume(draft: _Draft, command: c.Resume) -> None:
+    state = draft.state
+    if state.paused is None:
+        message = f"run {state.identity.run} is {state.status} and not paused: there is nothing to resume"
+        raise Conflict(message)
+    draft.note(RunResumed(command.reason))
+
+
+def _end_pause(draft: _Draft, command: c.EndPause) -> None:
+    """Nobody asked for it, so it must be about the very pause that was seen to be over."""
+    paused = draft.state.paused
+    if paused is None or paused.until != command.until:
+        message = "the run is not paused any more, or until another time"
+        raise Stale(message)
+    draft.note(RunResumed("the time for which it was paused is over"))
+
+
 def _sleep(draft: _Draft, command: c.Sleep) -> None:
     idle = plan(draft.state, draft.now, command.skew)
     if not isinstance(idle, Idle) or not idle.quiet or idle.until < command.until:
         message = "somebody needs to look at the run before that"
         raise Stale(message)
-    draft.emit(Slept(command.until))
+    draft.note(Slept(command.until))
 
 
 def _close(draft: _Draft, _command: c.Close) -> None:
@@ -509,6 +558,9 @@ _DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
     c.Expire: _expire,
     c.Cancel: _cancel,
     c.Reopen: _reopen,
+    c.Pause: _pause,
+    c.Resume: _resume,
+    c.EndPause: _end_pause,
     c.Sleep: _sleep,
     c.Close: _close,
 }

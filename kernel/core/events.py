@@ -121,6 +121,24 @@ class RunReopened(Event, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
+class RunPaused(Event, frozen=True, omit_defaults=True):
+    """Nothing of the run starts until it is resumed. Attempts that run may still end.
+
+    Attributes:
+        reason: why, in the words of who asked.
+        until: when it is resumed by itself; never, if absent.
+    """
+
+    reason: str = ""
+    until: int | None = None
+
+
+class RunResumed(Event, frozen=True, omit_defaults=True):
+    """The run goes on where it was paused."""
+
+    reason: str = ""
+
+
 class StageScheduled(Event, frozen=True):
     """A stage became ready and waits for a worker."""
 
@@ -264,6 +282,8 @@ AnyEvent = (
     | RunCancelled
     | CompensationStarted
     | RunReopened
+    | RunPaused
+    | RunResumed
     | StageScheduled
     | StageSkipped
     | StageStarted
@@ -282,5 +302,13 @@ AnyEvent = (
 )
 """The closed union of events, in the order of this file."""
 
-RUN_LEVEL: tuple[type[Any], ...] = (RunCreated, RunCompleted, RunFailed, RunCancelled, RunReopened)
+RUN_LEVEL: tuple[type[Any], ...] = (
+    RunCreated,
+    RunCompleted,
+    RunFailed,
+    RunCancelled,
+    RunReopened,
+    RunPaused,
+    RunResumed,
+)
 """The events that are published by default: what happened to the run as a whole."""

@@ -18,7 +18,9 @@ from kernel.core.events import (
     RunCompleted,
     RunCreated,
     RunFailed,
+    RunPaused,
     RunReopened,
+    RunResumed,
     Slept,
     StageChecked,
     StageCompleted,
@@ -33,10 +35,10 @@ from kernel.core.events import (
     WaitMatched,
     WaitStarted,
 )
-from kernel.core.state import Kept, RunStatus, StageState, StageStatus, State
+from kernel.core.state import Kept, Pause, RunStatus, StageState, StageStatus, State
 from kernel.errors import CorruptLog
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Changes whenever the fold, the shape of ``State`` or the event format does: another version's snapshot is ignored."""
 
 
@@ -92,6 +94,7 @@ def _finish(state: State, status: RunStatus, compensation: str) -> None:
     state.status = status
     state.compensation = compensation
     state.undo = ()
+    state.paused = None
     state.active.clear()
     _milestone(state)
 
@@ -117,6 +120,8 @@ def _compensation_started(state: State, event: CompensationStarted) -> None:
     state.cancelling = event.cancelled is not None
     state.reason = event.cancelled or ""
     state.compensation = "complete"
+    if state.cancelling:
+        state.paused = None  # who cancels wants it undone now
     # What runs just now, when the run is cancelled, is waited for; everything else is dropped.
     state.active = {id_: None for id_ in state.active if state.stages[id_].status in _BEGUN}
 
@@ -136,6 +141,25 @@ def _reopened(state: State, event: RunReopened) -> None:
     state.redone = state.redone | {stage: state.redone.get(stage, 0) + 1 for stage in done}
     for stage in event.reset:
         del state.stages[stage]
+    _milestone(state)
+
+
+def _paused(state: State, event: RunPaused) -> None:
+    state.paused = Pause(state.at, event.until, event.reason)
+    _milestone(state)
+
+
+def _resumed(state: State, _event: RunResumed) -> None:
+    if state.paused is not None:
+        # Nobody has asked for what suspended stages wait for: their limit does not count that time.
+        lasted = state.at - state.paused.since
+        for id_ in state.active:
+            stage = state.stages[id_]
+            if stage.status is StageStatus.SUSPENDED:
+                limit = stage.give_up_at + lasted
+                at = limit if stage.at == stage.give_up_at else stage.at
+                state.stages[id_] = replace(stage, at=at, give_up_at=limit)
+    state.paused = None
     _milestone(state)
 
 
@@ -245,6 +269,8 @@ _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     RunCancelled: _cancelled,
     CompensationStarted: _compensation_started,
     RunReopened: _reopened,
+    RunPaused: _paused,
+    RunResumed: _resumed,
     StageScheduled: _scheduled,
     StageSkipped: _skipped,
     StageStarted: _started,

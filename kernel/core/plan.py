@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from msgspec import Struct
 
-from kernel.core.state import StageStatus, State
+from kernel.core.state import Pause, StageStatus, State
 
 
 class Start(Struct, frozen=True):
@@ -38,6 +38,10 @@ class Recover(Struct, frozen=True):
     stage: str
 
 
+class EndPause(Struct, frozen=True):
+    """The run was paused until a time that has come."""
+
+
 class Overdue(Struct, frozen=True):
     """The run is past its deadline."""
 
@@ -50,8 +54,9 @@ class Idle(Struct, frozen=True):
     """Nothing can be done here now.
 
     Attributes:
-        until: when the next stage needs somebody (end of lease, retry, check), a timer fires, or the deadline passes.
-        quiet: no stage is ready or running, so the run may sleep until then.
+        until: when the next stage needs somebody (end of lease, retry, check), a timer fires, a pause ends, or the
+            deadline passes.
+        quiet: no stage is ready or running, so the run may sleep until then; in a paused one, none is running.
     """
 
     until: int
@@ -60,10 +65,10 @@ class Idle(Struct, frozen=True):
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
-Step = Start | Execute | Check | Fire | Recover | Overdue | Over | Idle
+Step = Start | Execute | Check | Fire | Recover | EndPause | Overdue | Over | Idle
 
 
-def plan(
+def plan(  # noqa: PLR0911 - one for each step
     state: State,
     now: int,
     skew: int,
@@ -87,6 +92,8 @@ def plan(
     sure = now - skew
     if sure >= state.deadline:
         return Overdue()
+    if state.paused is not None:
+        return _paused(state, state.paused, sure, skew, leases)
     if not state.stages:
         return Start()
     if hint in state.active and (step := _step(state, hint, sure, leases)):
@@ -103,8 +110,23 @@ def plan(
     return Idle(until + skew, quiet)
 
 
+def _paused(state: State, pause: Pause, sure: int, skew: int, leases: Mapping[str, int]) -> Step:
+    """What was begun is settled once its lease is over; all else waits until the pause is."""
+    if pause.until is not None and sure >= pause.until:
+        return EndPause()
+    until, quiet = state.deadline if pause.until is None else min(state.deadline, pause.until), True
+    for id_ in state.active:
+        stage = state.stages[id_]
+        if stage.status in _BEGUN:
+            if step := _step(state, id_, sure, leases):
+                return step
+            until, quiet = min(until, leases.get(id_, stage.at)), False
+    return Idle(until + skew, quiet)
+
+
 _SCHEDULED = StageStatus.SCHEDULED
-_BUSY = frozenset({StageStatus.SCHEDULED, StageStatus.RUNNING, StageStatus.EXPIRED})
+_BEGUN = frozenset({StageStatus.RUNNING, StageStatus.EXPIRED})
+_BUSY = _BEGUN | {_SCHEDULED}
 
 
 def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step | None:  # noqa: PLR0911 - one for each status

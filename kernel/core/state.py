@@ -96,6 +96,20 @@ class Kept(Struct, frozen=True, omit_defaults=True, array_like=True):
     external: Value | None = None
 
 
+class Pause(Struct, frozen=True, omit_defaults=True):
+    """Why and for how long a run is paused. Times are milliseconds.
+
+    Attributes:
+        since: when it was paused.
+        until: when it is resumed by itself; None for not before somebody asks for it.
+        reason: why, in the words of who asked.
+    """
+
+    since: int
+    until: int | None = None
+    reason: str = ""
+
+
 class Identity(Struct, frozen=True):
     """What never changes about a run; kept by its head."""
 
@@ -137,6 +151,7 @@ class State(Struct):
         milestones: numbers of the commits that hold run-level events, oldest first.
         events: external events that were received and that no wait has taken, by id, in order.
         redone: how often a completed stage was forgotten to be run anew, by stage; absent for never.
+        paused: nothing starts; whatever its status, but never of a run that is over.
     """
 
     identity: Identity
@@ -159,6 +174,7 @@ class State(Struct):
     milestones: tuple[int, ...] = ()
     redone: dict[str, int] = {}
     events: dict[str, Kept] = {}
+    paused: Pause | None = None
 
     @classmethod
     def initial(cls, identity: Identity) -> State:

@@ -12,7 +12,7 @@ from kernel.core import commands as c
 from kernel.core.decide import Stale
 from kernel.core.definition import EVENT, Definition
 from kernel.core.events import StageScheduled, StageStarted
-from kernel.core.plan import Check, Execute, Fire, Idle, Overdue, Recover, Start, plan
+from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import StageStatus
 from kernel.core.tokens import digest_of
 from kernel.errors import Conflict
@@ -22,9 +22,10 @@ from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
-from kernel.shell.leave import WAITS, lease_of, leave, send, times_of
+from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
+from kernel.shell.pause import resume_if_due
 from kernel.shell.receive import applied, payload_of, refuse, unsettled
 
 RESERVE = 1_000
@@ -82,9 +83,9 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     head = session.head
     definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
     if definition is None:
-        return _park(env, session)
+        return _park(env, session, until, by)
     if head.status == heads.PARKED:
-        heads.set_status(env, session, heads.OPEN)
+        heads.set_status(env, session, heads.coarse(session.state))
     worker = _Worker(env, session, definition, poke, until, until if share is None else share, by)
     if poke.event:
         worker.receive(poke.event)
@@ -93,15 +94,19 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     return Attended(Outcome.ATTENDED, worker.done)
 
 
-def _park(env: Environment, session: Session) -> Attended:
-    """Never run on other code, never failed for it: shown as parked until a deployment that has the code comes by."""
-    head = session.head
-    if head.status == heads.OPEN and not session.state.status.finished:
+def _park(env: Environment, session: Session, until: float, by: str) -> Attended:
+    """Never run on other code, never failed for it: shown as parked until a deployment that has the code comes by.
+
+    A paused run needs no code, until it goes on.
+    """
+    resume_if_due(env, session, by=by, until=until)
+    head, state = session.head, session.state
+    if state.status.finished or state.paused is not None:
+        leave(env, session, by=by, timers={}, met=pause_ends(env, session), until=None)
+    elif head.status in (heads.OPEN, heads.PAUSED):
         heads.set_status(env, session, heads.PARKED)
         extra = {"run": session.ref.run, "workflow": head.workflow, "version": head.version}
         log.warning("run parked: this deployment does not have its workflow, version and fingerprint", extra=extra)
-    elif session.state.status.finished:
-        leave(env, session, by="worker", timers={}, met=None, until=None)
     return Attended(Outcome.PARKED)
 
 
@@ -149,8 +154,6 @@ class _Worker:
         item = unsettled(self.env, ref, id_, self.until)
         if item is None:
             return
-        if not self.session.state.stages and not self.session.state.status.finished:
-            self._commit(c.Begin(c.Chain(-1, 0)))  # so that what waits for it has begun
         self.session.offer(EVENT + id_, item.body)
         try:
             self._commit_and_run(
@@ -165,7 +168,7 @@ class _Worker:
         while self._step() and (self.definition.chain or not self.done):
             pass
 
-    def _step(self) -> bool:
+    def _step(self) -> bool:  # noqa: C901 - one case for each step
         """Do the next thing; False if there is none for this worker."""
         now = self.env.clock.now()
         state, skew = self.session.state, self.env.limits.max_skew
@@ -185,6 +188,10 @@ class _Worker:
                 self._commit_and_run(c.Fire(timer, state.stages[timer].seq, self._chain()))
             case Recover(stage=stage):
                 self._recover(stage)
+            case EndPause():
+                if resume_if_due(self.env, self.session, by=self.by, until=self.until):
+                    self.timers.clear()  # all that can go on has been poked for, so that none of it waits for another
+                    return False
             case Overdue():
                 self._commit(c.Expire(state.deadline))
             case Idle():
@@ -254,7 +261,7 @@ class _Worker:
                 case _:
                     pass
         self.timers |= times_of(decision.events)
-        if ready:
+        if ready and self.session.state.paused is None:
             send(self.env, ready)
         return started
 
@@ -269,7 +276,10 @@ class _Worker:
         self._commit_and_run(c.Settle(stage, found.seq, self.env.random.roll(), self._chain()))
 
     def _meet(self, now: int) -> None:
-        """Somebody else runs what we were poked for: one look at the end of the lease finds out how it went."""
+        """Somebody else runs what we were poked for: one look at the end of the lease finds out how it went.
+
+        Or the run is paused, and goes on soon.
+        """
         state = self.session.state
         wanted = [self.hint] if self.hint else list(state.active)
         leases = [
@@ -277,6 +287,8 @@ class _Worker:
             for id_ in wanted
             if id_ in state.active and state.stages[id_].status is StageStatus.RUNNING
         ]
+        if (ends := pause_ends(self.env, self.session)) is not None:
+            leases.append(ends)
         self.met = max(min(leases), now) if leases else None
 
     def _room(self) -> int:

@@ -1,4 +1,4 @@
-"""Changing a head: waking, sleeping, claiming, parking, finalising. Each change carries the guard that makes it safe.
+"""Changing a head: waking, sleeping, claiming, showing, finalising. Each change carries the guard that makes it safe.
 
 No late or frozen process can hide a run from the *due* index: ``due`` moves away only under a condition that fails once
 anybody has spoken of a later commit.
@@ -19,14 +19,24 @@ from kernel.shell.load import Session
 from kernel.shell.logs import log
 
 OPEN = "open"
+PAUSED = "paused"
 PARKED = "parked"
-COARSE = (OPEN, PARKED, "completed", "failed", "cancelled")
+GOES_ON = (OPEN, PAUSED, PARKED)
+"""The coarse statuses of a run that is not over."""
+COARSE = (*GOES_ON, "completed", "failed", "cancelled")
 """The coarse statuses of a head; anything finer is in the log."""
 
 
-def coarse(state: State) -> str:
-    """The coarse status that a state calls for."""
-    return state.status.value if state.status.finished else OPEN
+def coarse(state: State, known: str = OPEN) -> str:
+    """The coarse status that a state calls for, of a run that is known to be parked, or not to be.
+
+    A paused run needs no code, so it is not parked, whoever has its workflow.
+    """
+    if state.status.finished:
+        return state.status.value
+    if state.paused is not None:
+        return PAUSED
+    return PARKED if known == PARKED else OPEN
 
 
 def shard_of(run: str, shards: int) -> int:
@@ -113,15 +123,18 @@ def sleep(env: Environment, session: Session, until: int) -> None:
     """After the commit that put the run to sleep: move ``due`` to shortly before it must wake.
 
     Everything is published by then, so the cursor moves with it: as long as no commit past this one was announced,
-    nobody else can have moved it further.
+    nobody else can have moved it further. So does the status, lest a late one of before be shown for days.
     """
     for _ in range(2):  # a refusal tells what a tick has made of ``due`` meanwhile
         if session.head.due_seq > session.state.seq or not is_near(env, session, until):
             return
+        status = coarse(session.state, session.head.status)
         change = HeadUpdate(
             guard=Guard.SLEEP_IS_LATEST,
             due=until - lead(env),
             due_seq=session.state.seq,
+            status=status,
+            listing_order=_order(session, status),
             published=session.state.seq,
             published_events=0,
             publish_failures=0,
@@ -162,16 +175,27 @@ def forget(env: Environment, ref: RunRef, now: int) -> None:
     head = readable(insist(env, lambda: env.store.get(ref, HEAD)))
     if not isinstance(head, Head) or head.due is None or now < head.expires:
         return  # it is gone, or there is another run of that key by now
-    if head.status in (OPEN, PARKED):
+    if head.status in GOES_ON:
         log.error("run taken out of the due index unfinished: its retention is over", extra={"run": ref.run})
     change = HeadUpdate(guard=Guard.DUE_AS_SEEN, seen_due=head.due, clear_due=True)
     insist(env, lambda: env.store.update(ref, change))
 
 
+def show_status(env: Environment, session: Session) -> None:
+    """See to it that lists show whether the run is paused.
+
+    Once somebody has spoken of a later commit, it is for them to do so.
+    """
+    status = coarse(session.state, session.head.status)
+    if status != session.head.status and session.head.due_seq <= session.state.seq:
+        set_status(env, session, status)
+
+
 def set_status(env: Environment, session: Session, status: str) -> None:
-    """Park or unpark: this deployment does not have, or has again, what the run is pinned to."""
+    """Park or unpark: this deployment does not have, or has again, what the run is pinned to; pause or go on."""
     change = HeadUpdate(
         guard=Guard.STATUS_AS_SEEN,
+        due_seq=max(session.state.seq, session.head.due_seq),
         status=status,
         listing_order=_order(session, status),
         seen_status=session.head.status,

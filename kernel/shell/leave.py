@@ -82,7 +82,7 @@ def leave(
         session: the run.
         by: who leaves, for the log.
         timers: retries, checks and timers that this look has set, by stage, in milliseconds.
-        met: end of the lease of somebody else whom this look met.
+        met: end of the lease of somebody else whom this look met, or of a pause.
         until: monotonic time in seconds by which to be done.
         counting: failures to publish count against their event, as those that ticks see do.
     """
@@ -93,8 +93,10 @@ def leave(
     if pokes:
         send(env, pokes)
     flushed = flush(env, session, counting=counting)
-    if not flushed.clean:
-        return flushed  # nobody sleeps and nothing is over before it is published
+    if not flushed.clean:  # nobody sleeps and nothing is over before it is published
+        if not session.state.status.finished:
+            heads.show_status(env, session)
+        return flushed
     state = session.state
     if state.status.finished:
         if not heads.is_final(session):
@@ -102,6 +104,7 @@ def leave(
         return flushed
     if state.asleep is not None and heads.is_near(env, session, state.asleep):
         heads.sleep(env, session, state.asleep)
+    heads.show_status(env, session)
     if (flushed.published or flushed.dead) and session.head.published < state.seq:
         heads.move_cursor(env, session, state.seq)
     return flushed
@@ -117,12 +120,21 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
         (stage, at + skew)
         for stage, at in timers.items()
         if stage in state.active
+        and state.paused is None
         and state.stages[stage].at == at <= soon  # what is later is found by the due index
         and state.stages[stage].status in WAITS
     ]
     if met is not None:
         times.append(("", met + skew))
     return [(Poke(ref.tenant, ref.run, stage, at), at) for stage, at in times]
+
+
+def pause_ends(env: Environment, session: Session) -> int | None:
+    """When a pause ends that ends so soon that a message can wait for it."""
+    paused = session.state.paused
+    if paused is None or paused.until is None or paused.until - env.clock.now() > NAP + env.limits.max_skew:
+        return None
+    return paused.until
 
 
 def rest(env: Environment, session: Session, *, by: str, until: float | None = None) -> bool:

@@ -13,7 +13,7 @@ from kernel.core.codec import initial_state
 from kernel.core.definition import Definition
 from kernel.core.events import AnyEvent, ErrorRecord
 from kernel.core.evolve import fold
-from kernel.core.state import StageStatus, State
+from kernel.core.state import Pause, StageStatus, State
 from kernel.errors import InvalidInput, NotFound
 from kernel.limits import is_run_id
 from kernel.ports import HEAD, Head, Listed, RunRef, readable
@@ -65,13 +65,14 @@ class RunView(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         run, tenant, workflow, version, fingerprint: which run of what.
-        status: parked, running, compensating, completed, failed or cancelled.
+        status: paused, parked, running, compensating, completed, failed or cancelled.
         seq: number of the last commit it shows.
         created, updated, deadline: milliseconds.
         stages: those that have begun, in order.
         generation: how often it was reopened.
         asleep: until when nobody needs to look.
         error, reason, compensation: how it ended.
+        paused: since when, until when and why nothing of it starts.
     """
 
     run: str
@@ -90,19 +91,20 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     error: ErrorRecord | None = None
     reason: str = ""
     compensation: str = ""
+    paused: Pause | None = None
 
 
 def view(state: State, head: Head | None = None) -> RunView:
     """What a state shows; with the head as it is now, whether the run is parked."""
     identity = state.identity
-    parked = head is not None and head.status == heads.PARKED and not state.status.finished
+    shown = heads.coarse(state) if head is None else heads.coarse(state, head.status)
     return RunView(
         run=identity.run,
         tenant=identity.tenant,
         workflow=identity.workflow,
         version=identity.version,
         fingerprint=identity.fingerprint,
-        status=heads.PARKED if parked else state.status.value,
+        status=state.status.value if shown == heads.OPEN else shown,
         seq=state.seq,
         created=identity.created,
         updated=state.at,
@@ -123,6 +125,7 @@ def view(state: State, head: Head | None = None) -> RunView:
         error=state.error,
         reason=state.reason,
         compensation=state.compensation,
+        paused=state.paused,
     )
 
 

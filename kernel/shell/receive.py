@@ -84,7 +84,7 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
         message = f"what the event carries has {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
         raise InvalidInput(message, (("payload", f"at most {LARGEST} bytes"),))
     known_already = _known(env, ref, id_)
-    if known_already is None and head.status not in (heads.OPEN, heads.PARKED):
+    if known_already is None and head.status not in heads.GOES_ON:
         message = f"run {ref.run} is {head.status}: it takes no events any more"
         raise Conflict(message)
     now = env.clock.now()

@@ -25,6 +25,7 @@ from kernel.shell.leave import lease_of, leave, rest, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.outbox import PatientSink
+from kernel.shell.pause import resume_if_due
 from kernel.shell.receive import deliver
 
 PAGE = 50
@@ -45,6 +46,7 @@ class Counts(Struct):
         woken: sleeping runs whose time is near: poked.
         flushed: events published.
         dead: events given up as dead letters.
+        resumed: paused runs that go on, since their time has come.
         deadlines: runs failed because their deadline had passed.
         finalised: finished runs taken out of the index.
         parked: runs whose workflow no deployment has had so far: poked.
@@ -63,6 +65,7 @@ class Counts(Struct):
     woken: int = 0
     flushed: int = 0
     dead: int = 0
+    resumed: int = 0
     deadlines: int = 0
     finalised: int = 0
     parked: int = 0
@@ -166,6 +169,9 @@ def _tend(env: Environment, session: Session, counts: Counts, until: float, by: 
     if state.asleep is not None and now - env.limits.max_skew < state.asleep:
         _asleep(env, session, state.asleep, counts, by)
         return
+    if resume_if_due(env, session, by=by, until=until):
+        counts.resumed += 1
+        return
     pokes = _needs(env, session, counts, until, by)
     if session.head.status == heads.PARKED:
         counts.parked += 1
@@ -190,12 +196,14 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
     now = env.clock.now()
     sure = now - env.limits.max_skew
     state, ref = session.state, session.ref
-    if not state.stages:
+    if not state.stages and state.paused is None:
         counts.claimed += 1
         return [Poke(ref.tenant, ref.run)]
     pokes: list[Poke] = []
     for id_ in tuple(state.active):
         stage = session.state.stages[id_]
+        if state.paused is not None and stage.status not in (StageStatus.RUNNING, StageStatus.EXPIRED):
+            continue
         match stage.status:
             case StageStatus.SCHEDULED | StageStatus.EXPIRED:
                 counts.claimed += 1

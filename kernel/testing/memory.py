@@ -72,7 +72,9 @@ UPDATES: dict[Guard, Callable[[Head, HeadUpdate], bool]] = {
         (head.published, head.published_events, head.publish_failures)
         == (change.seen_published, change.seen_events, change.seen_failures)
     ),
-    Guard.STATUS_AS_SEEN: lambda head, change: head.status == change.seen_status,
+    Guard.STATUS_AS_SEEN: lambda head, change: (
+        head.status == change.seen_status and head.due_seq <= _number(change.due_seq)
+    ),
 }
 """What each guard of a head update allows, given the head that is there."""
 

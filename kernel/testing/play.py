@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -26,10 +27,11 @@ from kernel.errors import InfrastructureError, NotFound
 from kernel.ports import HEAD, MAX_DELAY, Head, Poke, RunRef
 from kernel.shell import callback, read
 from kernel.shell import cancel as _cancel
+from kernel.shell import pause as _pause
 from kernel.shell import rerun as _rerun
 from kernel.shell.attend import Attended, attend
 from kernel.shell.environment import DAY, Environment, Limits
-from kernel.shell.heads import OPEN, PARKED
+from kernel.shell.heads import GOES_ON
 from kernel.shell.load import load
 from kernel.shell.receive import EventView, accept, look_up
 from kernel.shell.start import start
@@ -303,7 +305,7 @@ class Play:
             if self.clock.now() > end:
                 raise AssertionError(self._not_over(waiting, f"after {days:g} days"))
             self._advance()
-        if given_up := [ref for ref in refs if self._head(ref).status in (OPEN, PARKED)]:
+        if given_up := [ref for ref in refs if self._head(ref).status in GOES_ON]:
             raise AssertionError(self._not_over(given_up, "by the end of their retention, when they are given up"))
 
     def _not_over(self, refs: Iterable[RunRef], when: str) -> str:
@@ -418,6 +420,15 @@ class Play:
     def cancel(self, run: Run, reason: str = "") -> None:
         """Cancel a run."""
         _cancel.cancel(self.env, _ref(run), by="test", reason=reason)
+
+    def pause(self, run: Run, reason: str = "", *, lasts: timedelta | None = None) -> None:
+        """Pause a run: for so long, or until it is resumed."""
+        until = None if lasts is None else self.clock.now() + lasts // timedelta(milliseconds=1)
+        _pause.pause(self.env, _ref(run), by="test", reason=reason, until=until)
+
+    def resume(self, run: Run, reason: str = "") -> None:
+        """Let a paused run go on."""
+        _pause.resume(self.env, _ref(run), by="test", reason=reason)
 
     def retry(self, run: Run) -> None:
         """Retry a failed run."""

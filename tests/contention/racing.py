@@ -140,6 +140,7 @@ def _change(random: Random, known: Head, due: int) -> HeadUpdate:
         case _:
             other = "open" if known.status == "parked" else "parked"
             changes = {"status": other, "listing_order": f"{other}#{due}", "seen_status": known.status}
+            changes["due_seq"] = seq + random.choice((-1, 0))
     return replace(update, guard=guard, **changes)
 
 

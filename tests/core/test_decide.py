@@ -58,6 +58,12 @@ def claimed() -> Run:
     return run
 
 
+def paused() -> Run:
+    run = waiting()
+    run.do(c.Pause("why", NOW + MINUTE))
+    return run
+
+
 def asleep() -> Run:
     run = waiting()
     run.do(c.Sleep(NOW))
@@ -80,6 +86,9 @@ DECISIONS: dict[str, tuple[Callable[[], Run], c.Command]] = {
     "sleep": (waiting, c.Sleep(NOW)),
     "close": (finished, c.Close()),
     "rerun": (finished, c.Reopen("a", NOW + MINUTE, "why")),
+    "pause": (claimed, c.Pause("why", NOW + MINUTE)),
+    "resume": (paused, c.Resume("why")),
+    "end pause": (paused, c.EndPause(NOW + MINUTE)),
 }
 
 

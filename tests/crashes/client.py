@@ -135,6 +135,20 @@ class Client:
         """What became of an event that was accepted."""
         return str(self.get(f"/runs/{run}/events/{id_}")["status"])
 
+    def pause(self, run: str, until: int | None = None) -> None:
+        """Pause a run, until a time if one is given."""
+        self._changed(run, "pause", {"reason": "hold on"} | ({} if until is None else {"until": until}))
+
+    def resume(self, run: str) -> None:
+        """Let a paused run go on."""
+        self._changed(run, "resume", {"reason": "go on"})
+
+    def _changed(self, run: str, verb: str, body: Json) -> None:
+        reply, again = self.http("POST", f"/runs/{run}/{verb}", body)
+        with watching():
+            # Asked again, it may be so already.
+            assert reply.status == 202 or (again and reply.status == 409), reply.text
+
     def retry(self, run: str) -> None:
         """Retry a failed run."""
         self._reopen(run, f"/runs/{run}/retry", None)

@@ -164,6 +164,20 @@ def test_what_a_check_takes_depends_on_whether_the_run_sleeps_before_it(
     assert (many.messages - few.messages) / 4 == 1
 
 
+@pytest.mark.parametrize("lasts", [timedelta(hours=1), timedelta(days=20)], ids=str)
+def test_a_pause_and_its_end_take_sixteen_units_three_reads_and_two_messages(lasts: timedelta) -> None:
+    flow = chain(2)
+    plain, play = used(flow), Play(flow)
+    run = play.start(flow, Order())
+    play.queue.clear()
+    play.pause(run, lasts=lasts)
+    play.play([run])
+    paused = play.meter.of(run)
+
+    assert paused.write_units - plain.write_units == 16
+    assert (paused.read_units - plain.read_units, paused.messages - plain.messages) == (3, 2)
+
+
 def test_a_tick_with_nothing_due_takes_half_a_read_per_shard() -> None:
     play = Play(chain(1))
 

@@ -93,6 +93,8 @@ def test_an_unknown_run_is_not_found_whatever_is_asked_of_it(client: Client, dep
         client.get(f"/runs/{run}/steps"),
         client.get(f"/runs/{run}/dead-letters"),
         client.post(f"/runs/{run}/cancel"),
+        client.post(f"/runs/{run}/pause"),
+        client.post(f"/runs/{run}/resume"),
         client.post(f"/runs/{run}/retry"),
         client.post(f"/runs/{run}/rerun", {"stage": "ship"}),
         client.post(f"/runs/{run}/dead-letters/replay"),
@@ -106,7 +108,7 @@ REASONS = {"too long": "x" * 501, "no text": 7, "with NUL": "a\0b"}
 
 
 @pytest.mark.parametrize("reason", REASONS.values(), ids=REASONS)
-@pytest.mark.parametrize("action", ["cancel", "retry", "rerun"])
+@pytest.mark.parametrize("action", ["cancel", "pause", "resume", "retry", "rerun"])
 def test_a_bad_reason_is_refused(client: Client, deployment: Deployment, action: str, reason: object) -> None:
     run = client.start({"input": GOOD}).json["run"]
     before = deployment.writes
@@ -115,6 +117,19 @@ def test_a_bad_reason_is_refused(client: Client, deployment: Deployment, action:
     reply = client.post(f"/runs/{run}/{action}", body)
 
     assert (reply.status, reply.places) == (422, ["reason"])
+    assert deployment.writes == before
+
+
+@pytest.mark.parametrize("until", [0, 1, -5, "2020-01-01T00:00:00Z", "2280-01-01", 10**13, 1.5, "soon", True, {}])
+def test_a_time_to_pause_until_that_makes_no_sense_is_refused(
+    client: Client, deployment: Deployment, until: object
+) -> None:
+    run = client.start({"input": GOOD}).json["run"]
+    before = deployment.writes
+
+    reply = client.post(f"/runs/{run}/pause", {"until": until})
+
+    assert (reply.status, reply.places) == (422, ["until"])
     assert deployment.writes == before
 
 

@@ -136,6 +136,9 @@ def test_every_operation_can_be_invoked_directly(deployment: Deployment) -> None
     assert (page["after"], page["entries"][0]["by"]) == (0, "direct")
     assert invoke(deployment, {"steps": {"run": run, "after": 0, "limit": 1}})["steps"][0]["seq"] == 1
     assert invoke(deployment, {"rerun": {"run": run, "stage": "ship"}})["status"] == "running"
+    assert invoke(deployment, {"pause": {"run": run, "reason": "wait"}})["paused"]["reason"] == "wait"
+    assert [each["run"] for each in invoke(deployment, {"list": {"status": "paused"}})["runs"]] == [run]
+    assert invoke(deployment, {"resume": run})["status"] == "running"
     assert invoke(deployment, {"cancel": {"run": run, "reason": "enough"}})["reason"] == "enough"
     assert invoke(deployment, {"dead_letters": run}) == {"dead_letters": [], "unreadable": []}
     assert invoke(deployment, {"replay_dead_letters": run}) == {"published": 0, "clean": True}

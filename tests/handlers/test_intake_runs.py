@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from tests.handlers.aws import Client, Context, Shape, http_event
@@ -131,6 +133,38 @@ def test_a_cancel_is_accepted_with_a_reason_once(client: Client) -> None:
 def test_a_cancel_needs_no_body(client: Client) -> None:
     assert client.post(f"/runs/{started(client)}/cancel").json["status"] == "cancelled"
     assert client.post(f"/runs/{started(client)}/cancel", {}).json["status"] == "cancelled"
+
+
+def test_a_run_is_paused_until_it_is_resumed_and_listed_so(client: Client, deployment: Deployment) -> None:
+    run = started(client)
+
+    paused = client.post(f"/runs/{run}/pause", {"reason": "the bank is down"})
+    again = client.post(f"/runs/{run}/pause")
+    deployment.work()
+    listed = [each["run"] for each in client.get("/runs", ("status", "paused")).json["runs"]]
+    shown = client.get(f"/runs/{run}").json
+    resumed = client.post(f"/runs/{run}/resume", {"reason": "up again"})
+    deployment.work()
+
+    assert (paused.status, paused.json["status"], paused.json["paused"]["reason"]) == (
+        202,
+        "paused",
+        "the bank is down",
+    )
+    assert (again.status, "paused already" in again.problem["detail"]) == (409, True)
+    assert (listed, shown["status"], shown["stages"]) == ([run], "paused", [])
+    assert (resumed.status, resumed.json["status"]) == (202, "running")
+    assert "paused" not in resumed.json
+    assert client.get(f"/runs/{run}").json["status"] == "completed"
+    assert client.post(f"/runs/{run}/resume").status == 409
+
+
+def test_a_run_is_paused_until_a_time_however_that_is_written(client: Client, deployment: Deployment) -> None:
+    then = deployment.play.clock.now() + 3_600_000
+    iso = datetime.fromtimestamp(then / 1000, UTC).isoformat()
+    for until in (then, str(then), iso):
+        reply = client.post(f"/runs/{started(client)}/pause", {"until": until})
+        assert (reply.status, reply.json["paused"]["until"]) == (202, then)
 
 
 def test_a_failed_run_is_retried(client: Client, deployment: Deployment) -> None:

@@ -99,6 +99,8 @@ def _beyond_schemas(case: Case, where: str, what: str) -> bool:
         where == "cursor"
         # Only the run itself knows how many commits it has.
         or (where == "seq" and case.path in ("/runs/{run}", "/runs/{run}/diagram"))
+        # Only the run itself knows its deadline, and only a clock what is still to come.
+        or (where == "until" and case.path == "/runs/{run}/pause")
         # Names are separated by commas, and what stands between two of them may be no name.
         or (where.startswith("workflow.") and case.path == "/runs" and "at least 1 character" in what)
         # Any workflow's input and configuration: those of each are in its own start.

@@ -208,6 +208,8 @@ INVOCATIONS: list[Json] = [
     {"log": {"run": RUN, "after": 0, "limit": 2}},
     {"steps": {"run": RUN}},
     {"cancel": {"run": RUN, "reason": "enough"}},
+    {"pause": {"run": RUN, "reason": "wait", "until": "2026-01-01T00:00:00Z"}},
+    {"resume": {"run": RUN}},
     {"retry": {"run": RUN}},
     {"rerun": {"run": RUN, "stage": "ship"}},
     {"send_event": {"run": RUN, "event": "Delivered", "payload": {"place": "door"}, "id": "e-1"}},

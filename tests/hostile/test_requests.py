@@ -80,7 +80,7 @@ def test_a_text_of_megabytes_is_no_time_and_takes_none() -> None:
 
 # --- lists ------------------------------------------------------------------------------------------------------------
 
-STATUSES = ("open", "parked", "completed", "failed", "cancelled")
+STATUSES = ("open", "paused", "parked", "completed", "failed", "cancelled")
 
 
 @attack(

@@ -50,6 +50,9 @@ def answer(event: dict[str, Any]) -> Any:
         },
         ("POST", "/callbacks/t-1"): {"run": "r1", "stage": "ship", "status": "completed"},
         ("POST", "/runs/r1/rerun"): VIEW | {"status": "running"},
+        ("POST", "/runs/r1/pause"): VIEW | {"status": "paused"},
+        ("POST", "/runs/r1/resume"): VIEW | {"status": "running"},
+        ("GET", "/runs/held"): VIEW | {"status": "paused", "paused": {"since": 2000, "reason": "the bank is down"}},
         ("GET", "/workflows/order/diagram"): {
             "workflow": "order",
             "version": 2,
@@ -158,6 +161,22 @@ def test_callback_says_what_the_third_party_says(
 ) -> None:
     assert run("callback", "t-1", *arguments) == (0, "ship completed\n")
     assert json.loads(function.events[0]["body"]) == said
+
+
+def test_pause_and_resume_pass_on_until_when_and_why(run: Run, function: Fake) -> None:
+    until = "2026-01-31T12:00:00Z"
+    assert run("pause", "r1", "--reason", "the bank is down", "--until", until) == (0, "paused\n")
+    assert run("pause", "r1") == (0, "paused\n")
+    assert run("resume", "r1", "--reason", "up again") == (0, "running\n")
+    assert [json.loads(event["body"]) for event in function.events] == [
+        {"reason": "the bank is down", "until": until},
+        {"reason": ""},
+        {"reason": "up again"},
+    ]
+
+
+def test_show_says_until_when_and_why_a_run_is_paused(run: Run) -> None:
+    assert "paused until it is resumed: the bank is down" in run("show", "held")[1]
 
 
 def test_diagram_prints_mermaid_as_it_is_of_a_workflow_or_a_run(run: Run, function: Fake) -> None:

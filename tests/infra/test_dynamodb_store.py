@@ -61,7 +61,9 @@ def test_a_commit_is_one_conditional_put_that_asks_for_the_item_it_may_lose_to()
 
 def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_to() -> None:
     client = fake({})
-    change = HeadUpdate(guard=Guard.STATUS_AS_SEEN, look="t1", status="parked", seen_status="open", clear_due=True)
+    change = HeadUpdate(
+        guard=Guard.STATUS_AS_SEEN, look="t1", due_seq=7, status="parked", seen_status="open", clear_due=True
+    )
 
     DynamoDbStore(client, "t").update(REF, change)
 
@@ -71,11 +73,12 @@ def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_
             {
                 "TableName": "t",
                 "Key": {"PK": {"S": "acme#r1"}, "SK": {"S": "~head"}},
-                "UpdateExpression": "SET look = :look, #status = :status REMOVE due",
-                "ConditionExpression": "#status = :seen_status",
+                "UpdateExpression": "SET look = :look, due_seq = :due_seq, #status = :status REMOVE due",
+                "ConditionExpression": "#status = :seen_status AND due_seq <= :due_seq",
                 "ExpressionAttributeNames": {"#status": "status"},
                 "ExpressionAttributeValues": {
                     ":look": {"S": "t1"},
+                    ":due_seq": {"N": "7"},
                     ":status": {"S": "parked"},
                     ":seen_status": {"S": "open"},
                 },

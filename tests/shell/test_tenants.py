@@ -25,6 +25,8 @@ ASKED: dict[str, Callable[[Play, RunRef], Any]] = {
     "log": lambda play, ref: read.log_page(play.env, ref),
     "wait": lambda play, ref: read.wait_for(play.env, ref, timeout=0),
     "cancel": lambda play, ref: play.cancel(ref),
+    "pause": lambda play, ref: play.pause(ref),
+    "resume": lambda play, ref: play.resume(ref),
     "retry": lambda play, ref: play.retry(ref),
     "rerun": lambda play, ref: play.rerun(ref, "a"),
 }

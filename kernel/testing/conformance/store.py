@@ -525,10 +525,20 @@ class StoreContract:
         ref = fresh_ref()
         before = head(ref, status=status)
         store.put(ref, before)
-        park = HeadUpdate(guard=Guard.STATUS_AS_SEEN, look=fresh_token(), status="parked", seen_status="open")
+        park = _park(before.due_seq)
 
         assert store.update(ref, park) == Refusal(before)
         assert head_of(store, ref) == before
+
+    def test_guard_status_as_seen_refuses_who_knows_nothing_of_a_later_commit(self, store: Store) -> None:
+        ref = fresh_ref()
+        store.put(ref, head(ref))
+        store.update(ref, HeadUpdate(guard=Guard.WAKE_IS_NEWER, look=fresh_token(), due=NOW, due_seq=7))
+        woken = head_of(store, ref)
+
+        assert store.update(ref, _park(6)) == Refusal(woken)
+        assert store.update(ref, _park(7)) is None
+        assert head_of(store, ref).status == "parked"
 
     # --- ranges ---------------------------------------------------------------------------------------------
 
@@ -754,7 +764,7 @@ def _change(guard: Guard, seen: Head, due_seq: int = 1) -> HeadUpdate:
                 seen_failures=seen.publish_failures,
             )
         case _:
-            return replace(base, status="parked", seen_status=seen.status)
+            return replace(base, status="parked", seen_status=seen.status, due_seq=due_seq)
 
 
 def _applied(head: Head, change: HeadUpdate) -> Head:
@@ -783,6 +793,16 @@ def _finalise(due_seq: int) -> HeadUpdate:
         due_seq=due_seq,
         status="completed",
         clear_due=True,
+    )
+
+
+def _park(due_seq: int) -> HeadUpdate:
+    return HeadUpdate(
+        guard=Guard.STATUS_AS_SEEN,
+        look=fresh_token(),
+        due_seq=due_seq,
+        status="parked",
+        seen_status="open",
     )
 
 

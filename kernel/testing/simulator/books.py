@@ -17,6 +17,10 @@ LEISURE = 28_800_000
 """Milliseconds that the stages of a run may wait for in all, if its deadline, a day, is to be ample."""
 
 
+HELD = frozenset({"scheduled", "waiting", "suspended", "set", "awaits"})
+"""What a pause holds back."""
+
+
 class Stage(Struct):
     """What is known of a stage since it was last reset.
 
@@ -43,7 +47,7 @@ class Books(Struct):
     Attributes:
         builds: its workflow, with the policies of each deployment that has it.
         fail: called with the invariant that does not hold, and what was seen.
-        began: true time at which it was created.
+        began: true time since when it can begin: at which it was created, or resumed before it had begun.
         deadline: by when it must end, as recorded.
         stages: what is known of each stage.
         lives: signs of life, by claim: when they were written, and the true time until which they hold.
@@ -51,11 +55,13 @@ class Books(Struct):
         undo: what is to be undone, in order; None as long as nothing is.
         undone: how much of that is over, one way or the other.
         cancelled: the run was cancelled, or is being undone for it.
-        slept: milliseconds for which timers were set, all added up.
         waiting: external events that were accepted and are not settled, with the true time since when.
         received: external events that the run has received.
         taken: those that a wait has taken, by wait.
         spent: those that a wait had taken which was forgotten since.
+        slept: milliseconds for which timers were set or the run was paused, all added up.
+        paused: true time since when nothing of it may start; None if it may.
+        resumes: true time before which it must not go on by itself; None if it never does.
         over: it has ended.
     """
 
@@ -74,6 +80,8 @@ class Books(Struct):
     received: set[str] = set()
     taken: dict[str, str] = {}
     spent: set[str] = set()
+    paused: int | None = None
+    resumes: int | None = None
     over: bool = False
 
     @property
@@ -123,6 +131,21 @@ class Books(Struct):
                 if not id_.startswith(COMPENSATE) and found.intersection(self.definition.program.needs(id_))
             }
         return found
+
+    def goes_on(self, when: int) -> None:
+        """It is paused no more: what waited for that needs somebody from now on."""
+        if self.paused is None:
+            return
+        lasted = when - self.paused
+        self.slept += lasted
+        self.paused = self.resumes = None
+        self.began = max(self.began, when)
+        for stage in self.stages.values():
+            if stage.status == "suspended":
+                stage.due += lasted if stage.due == stage.limit else 0
+                stage.limit += lasted
+            if stage.status in HELD:
+                stage.due = max(stage.due, when)
 
     @property
     def at_leisure(self) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from kernel.core.plan import Idle, plan
 from kernel.ports import Guard, Head, HeadUpdate
+from kernel.shell import heads
 from kernel.shell.environment import Limits
 from kernel.testing.simulator.ports import WILD
 from kernel.testing.simulator.seen import Seen
 from kernel.testing.simulator.world import World
+
+_SHOWS = frozenset({Guard.SLEEP_IS_LATEST, Guard.STATUS_AS_SEEN})
+"""Under what the status of a run is shown that goes on."""
 
 
 class DueIndex:
@@ -27,11 +31,20 @@ class DueIndex:
             fail("no-run-is-forgotten", f"due_seq went back from {before.due_seq} to {after.due_seq}")
         if before.due is None and after.due is not None and after.due_seq <= seen.state.seq:
             fail("one-look-at-a-time", "a finished run is due again, though nobody is about to reopen it")
+        if change.guard in _SHOWS and after.due_seq == seen.state.seq and seen.state.asleep is not None:
+            self._shown(seen, after)
         if change.guard is Guard.DUE_AS_SEEN:
             if before.due != change.seen_due:
                 fail("one-look-at-a-time", f"a tick takes what another has: due is {before.due}, not {change.seen_due}")
             if acting is not None:
                 acting.looks_at.add(seen.ref)
+
+    def _shown(self, seen: Seen, head: Head) -> None:
+        """Nobody looks at a run that sleeps, so what lists show of it must be right."""
+        paused = seen.state.paused is not None
+        if not seen.state.status.finished and (head.status == heads.PAUSED) != paused:
+            what = "paused" if paused else "not paused"
+            self._world.fail("status-is-true", f"a run that sleeps and is {what} is shown as {head.status}")
 
     def expired(self, head: Head, now: int | None = None) -> bool:
         """Whether a run's retention is over by every clock: now, or at another true time."""

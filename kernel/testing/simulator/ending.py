@@ -11,10 +11,10 @@ from kernel.core.events import (
     RunFailed,
     RunReopened,
 )
-from kernel.testing.simulator.books import Books
+from kernel.testing.simulator.books import HELD, Books
 
 
-def undoing(books: Books, event: CompensationStarted) -> None:
+def undoing(books: Books, event: CompensationStarted, when: int) -> None:
     """A run is undone because a stage that says so has failed, or because a workflow that says so was cancelled."""
     expected = books.to_undo()
     if list(event.stages) != expected:
@@ -26,14 +26,17 @@ def undoing(books: Books, event: CompensationStarted) -> None:
         books.fail("what-is-to-be-undone-is", "a run is undone, though no stage has failed that says so")
     books.undo = event.stages
     books.cancelled = event.cancelled is not None
+    if books.cancelled:
+        books.goes_on(when)
     for stage in books.stages.values():
-        if stage.status in {"scheduled", "waiting", "suspended", "set", "awaits"}:
+        if stage.status in HELD:
             stage.status = "left"
 
 
 def ends(books: Books, event: RunCompleted | RunFailed | RunCancelled, when: int, *, timers: bool) -> None:
     """A run completes with every stage; it fails because a stage has, or at its deadline; it is undone before that."""
     books.over = True
+    books.goes_on(when)
     match event:
         case RunCompleted():
             if books.cancelled:

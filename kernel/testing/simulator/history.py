@@ -21,7 +21,7 @@ from kernel.testing.simulator.deployment import Deployment
 from kernel.testing.simulator.flows import Flow
 from kernel.testing.simulator.mistakes import blunder
 from kernel.testing.simulator.parties import Parties
-from kernel.testing.simulator.people import ASKS, Order, People
+from kernel.testing.simulator.people import ASKS, PAUSING, Order, People
 from kernel.testing.simulator.ports import some_offset
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.traffic import Message, Traffic
@@ -129,9 +129,10 @@ class _History:
         hand = Stagehand(self.world)
         self._deployment = Deployment(self.world, self._traffic, hand, [flow for flow, _ in further])
         self.watch = self._deployment.watch
-        self._people = People(self.world, self.watch, self._deployment.equip)
-        hand.meddle = self._ask
         hand.give = Parties(self.world, self.watch, self._deployment.equip, self._cancel).given
+        self._people = People(self.world, self.watch, self._traffic, self._deployment.equip)
+        self._pauses = Chance(seed, "pauses") if Chance(seed, "paused").happens(0.5) else None
+        hand.meddle = self._meddle
         self.watch.overdue = self._insist
         self._turns = 0
         self._mistakes = Chance(seed, "mistakes")
@@ -183,16 +184,23 @@ class _History:
             at = EPOCH + chance.below(10 * SECOND if not number else lasts)
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
-        events = Chance(world.seed, "events")
-        for _ in range(events.below(12) if self._deployment.listens else 0):
-            at = EPOCH + events.below(events.pick((lasts, lasts, MINUTE)))
-            world.plan(at, partial(self._people.send, events))
+        self._plan_events(lasts)
         for _ in range(2):
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
             self._ask(EPOCH + chance.below(chance.pick((lasts, MINUTE))))
+        if pauses := self._pauses:
+            for _ in range(pauses.below(16)):
+                self._pause(EPOCH + pauses.below(pauses.pick((lasts, MINUTE, 20 * SECOND))), pauses)
         for _ in range(3 if self._deployment.limits.retention < lasts else 0):  # about what is gone by then
             self._ask(EPOCH + lasts - chance.below(HOUR))
+
+    def _plan_events(self, lasts: int) -> None:
+        """What is sent to runs from outside, if any of them may wait for it."""
+        chance = Chance(self.world.seed, "events")
+        for _ in range(chance.below(12) if self._deployment.listens else 0):
+            at = EPOCH + chance.below(chance.pick((lasts, lasts, MINUTE)))
+            self.world.plan(at, partial(self._people.send, chance))
 
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""
@@ -200,6 +208,17 @@ class _History:
 
     def _cancel(self, ref: RunRef, chance: Chance) -> None:
         self._people.ask("cancel", chance, ref)
+
+    def _pause(self, at: int, chance: Chance) -> None:
+        """Have somebody pause a run at a time, or let one go on."""
+        self.world.plan(at, partial(self._people.ask, chance.pick(PAUSING), chance))
+
+    def _meddle(self, at: int) -> None:
+        """Have somebody ask for something while a body runs."""
+        if self._pauses and self._pauses.happens(0.3):
+            self._pause(at, self._pauses)
+        else:
+            self._ask(at)
 
     def _insist(self, ref: RunRef) -> None:
         """A run was failed by its deadline; now and then, whoever wants it has it tried again at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kernel.shell.environment import SECOND, Limits
-from kernel.testing.simulator.books import Books
+from kernel.testing.simulator.books import HELD, Books
 from kernel.testing.simulator.world import World
 
 LATEST = 10 * SECOND
@@ -22,6 +22,7 @@ class Lateness:
     - a retry is started, a timer fires, a check is made (and is over within its timeout);
     - an external event that was accepted is applied;
     - an attempt whose lease is over is reaped;
+    - a paused run whose time has come goes on, and what of the above it held back is done from then on;
     - a run past its deadline is failed,
 
     unless something else makes an end of the stage or the run meanwhile. That holds where there is a worker for each
@@ -43,11 +44,14 @@ class Lateness:
         self._judge("the end of the run", books.deadline, books)
         if now >= books.deadline:
             return  # which is all that it needs now
-        if not books.stages:
+        if books.resumes is not None:
+            self._judge("the end of a pause", books.resumes, books)
+        if not books.stages and books.paused is None:
             self._judge("the beginning of the run", books.began, books)
         for id_, since in books.waiting.items():
             self._judge(f"the event {id_}", since, books)
-        for id_, stage in books.stages.items():
+        held = HELD if books.paused is not None else frozenset[str]()
+        for id_, stage in ((id_, stage) for id_, stage in books.stages.items() if stage.status not in held):
             match stage.status:
                 case "scheduled":
                     self._judge(f"the start of {id_}", stage.due, books)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.core.events import CompensationStarted, RunCancelled
+from kernel.core.events import AnyEvent, CompensationStarted, RunCancelled, RunPaused, RunResumed
 from kernel.define.registry import Registry
 from kernel.errors import Conflict, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
 from kernel.shell.cancel import cancel
-from kernel.shell.environment import Environment, NoDefinitions
+from kernel.shell.environment import HOUR, MINUTE, SECOND, Environment, NoDefinitions
 from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
+from kernel.shell.pause import pause, resume
 from kernel.shell.receive import accept
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
+from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
 
@@ -54,12 +56,13 @@ class People:
         sent: events that were acknowledged, by run and id.
     """
 
-    def __init__(self, world: World, watch: Watch, equip: Equip) -> None:
+    def __init__(self, world: World, watch: Watch, traffic: Traffic, equip: Equip) -> None:
         """Nobody has asked for anything."""
         self.accepted: dict[RunRef, Order] = {}
         self.sent: dict[tuple[RunRef, str], Note] = {}
         self._world = world
         self._watch = watch
+        self._traffic = traffic
         self._equip = equip
 
     def place(self, order: Order) -> None:
@@ -122,9 +125,56 @@ class People:
             env = replace(env, definitions=NoDefinitions())
         before = len(self._watch.runs[ref].commits)
         cancel(env, ref, by="api", reason="no more wanted")
-        said = [event for commit in self._watch.runs[ref].commits[before:] for event in events_of(ref, commit)]
-        if not any(isinstance(event, RunCancelled | CompensationStarted) for event in said):
+        if not any(isinstance(event, RunCancelled | CompensationStarted) for event in self._said(ref, before)):
             self._world.fail("cancel-wins-whole", "a cancel was acknowledged that is not in the log")
+
+    def _said(self, ref: RunRef, before: int) -> list[AnyEvent]:
+        """What was committed since there were so many commits."""
+        return [event for commit in self._watch.runs[ref].commits[before:] for event in events_of(ref, commit)]
+
+    def _pause(self, env: Environment, ref: RunRef, stage: str, _registry: Registry) -> None:
+        lasts = PAUSES[stage]
+        before = len(self._watch.runs[ref].commits)
+        deadline = self._watch.runs[ref].state.deadline
+        until = None if lasts is None else min(env.clock.now() + lasts, deadline - SECOND)
+        pause(env, ref, by="api", reason="hold on", until=until)
+        if not any(isinstance(event, RunPaused) for event in self._said(ref, before)):
+            self._world.fail("paused-is-paused", "a pause was acknowledged that is not in the log")
+
+    def _resume(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
+        before = len(self._watch.runs[ref].commits)
+        resume(env, ref, by="api", reason="go on")
+        if not any(isinstance(event, RunResumed) for event in self._said(ref, before)):
+            self._world.fail("paused-is-paused", "a resumption was acknowledged that is not in the log")
+
+    def _ambush(self, env: Environment, ref: RunRef, stage: str, registry: Registry) -> None:
+        """Pause a run at the very moment at which a worker looks at it that a message had waited for."""
+        seen = self._watch.runs[ref]
+        # Timers are rarer than stages: whoever can wait for one does so more often than not.
+        timers = any(id_.startswith(TIMER) for id_ in seen.witness.books.definition.stages)
+        wanted = TIMER if timers and stage not in {"s0", "s1"} else ""
+        for _ in range(80):
+            now = self._world.now - AMBUSHED[stage]
+            messages = [each for each in self._traffic.about(ref.run) if each.poke.stage.startswith(wanted)]
+            ahead = [message.at for message in messages if message.at > now]
+            if ahead:
+                env.clock.sleep((min(ahead) - now) / SECOND)
+                break
+            if seen.state.status.finished:
+                break
+            env.clock.sleep(7)
+        self._pause(env, ref, stage, registry)
+
+    def _interrupt(self, env: Environment, ref: RunRef, stage: str, registry: Registry) -> None:
+        """Pause a run, and a little later let it go on; or cancel it, and run it again."""
+        self._pause(env, ref, stage, registry)
+        env.clock.sleep(INTERRUPTED[stage])
+        if stage not in {"s6", "s7"}:
+            self._resume(env, ref, stage, registry)
+            return
+        self._cancel(env, ref, stage, registry)
+        env.clock.sleep(5)
+        self._rerun(env, ref, "s0", registry)
 
     def _retry(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         retry(env, ref, by="api", reason="once more")
@@ -151,6 +201,10 @@ class People:
             lambda: read.show(env, ref, seq=session.state.seq + 10_000),
             lambda: read.show(env, ref, seq=-1),
             lambda: cancel(env, ref, by="api", reason="x" * 10_000),
+            lambda: pause(env, ref, by="api", reason="x" * 10_000),
+            lambda: pause(env, ref, by="api", until=0),
+            lambda: pause(env, ref, by="api", until=session.identity.expires),
+            lambda: resume(env, ref, by="api", reason="x" * 10_000),
             lambda: rerun(env, ref, "nowhere", by="api"),
             lambda: rerun(env, ref, f"compensate:{stage}", by="api"),
             lambda: start(env, two, huge, tenant=tenant, by="api"),
@@ -233,6 +287,10 @@ class People:
         "replay dead letters": _letters,
         "look": _look,
         "forge": _forge,
+        "pause": _pause,
+        "resume": _resume,
+        "interrupt": _interrupt,
+        "ambush": _ambush,
     }
 
 
@@ -241,3 +299,26 @@ ASKS = (
     *("pester", "replay dead letters", "replay dead letters", "look", "forge"),
 )
 """What may be asked, the more often named the more often asked."""
+PAUSING = ("pause", "resume", "interrupt", "interrupt", "ambush", "ambush", "ambush")
+"""The same, in histories in which runs are paused."""
+
+PAUSES: Mapping[str, int | None] = {
+    "s0": None,
+    "s1": None,
+    "s2": 2 * SECOND,
+    "s3": 5 * SECOND,
+    "s4": 40 * SECOND,
+    "s5": 10 * MINUTE,
+    "s6": HOUR,
+    "s7": 5 * HOUR,
+}
+"""For how many milliseconds a run is paused, if its deadline is not before; for None, until it is resumed. By what is
+drawn for a stage."""
+TIMER = "sleep-"
+"""How ids of timers begin."""
+AMBUSHED: Mapping[str, int] = {f"s{number}": 3 * number - 16 for number in range(8)}
+"""How many milliseconds after a message arrives, by the same."""
+INTERRUPTED: Mapping[str, float] = {
+    f"s{number}": seconds for number, seconds in enumerate((0, 0.1, 1, 30, 90, 1_200, 1, 5))
+}
+"""For how many seconds, by the same, until somebody does something else with it who has paused it."""

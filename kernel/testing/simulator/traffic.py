@@ -89,6 +89,6 @@ class Traffic:
         if message in self.messages:
             self.messages.remove(message)
 
-    def about(self, run: str) -> bool:
-        """Whether a message about a run is under way."""
-        return any(message.poke.run == run for message in self.messages)
+    def about(self, run: str) -> list[Message]:
+        """The messages about a run that are under way."""
+        return [message for message in self.messages if message.poke.run == run]

@@ -108,11 +108,11 @@ class Watch:
         self._tenant(ref)
         seen, fail = self.runs[ref], self._world.fail
         seen.head = after
+        if before.status not in heads.GOES_ON and change.guard is Guard.STATUS_AS_SEEN:
+            fail("status-is-true", f"a run that is {before.status} is shown as {after.status}")
         self._due.updated(seen, change, before, after)
         if (after.published, after.published_events) < (before.published, before.published_events):
             fail("cursor-never-goes-back", f"from {before.published} to {after.published}")
-        if before.status not in (heads.OPEN, heads.PARKED) and change.guard is Guard.STATUS_AS_SEEN:
-            fail("status-is-true", f"a run that is {before.status} is shown as {after.status}")
         if seen.crumbling:
             return
         if unsettled := seen.outbox.unsettled(after.published):
@@ -246,7 +246,7 @@ class Watch:
             "gone" if due is None else "past" if due <= now else "ahead",
             (head.due_seq > state.seq) - (0 < head.due_seq < state.seq),
             head.published < state.seq,
-            self._traffic.about(ref.run),
+            bool(self._traffic.about(ref.run)),
         )
         self.states.add(crc32(repr(abstract).encode()))
 

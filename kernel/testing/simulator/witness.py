@@ -15,7 +15,9 @@ from kernel.core.events import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    RunPaused,
     RunReopened,
+    RunResumed,
     Slept,
     StageChecked,
     StageCompleted,
@@ -31,7 +33,7 @@ from kernel.core.events import (
 )
 from kernel.ports import Commit
 from kernel.shell.environment import SECOND
-from kernel.testing.simulator import ending
+from kernel.testing.simulator import ending, pausing
 from kernel.testing.simulator.books import LEISURE, Books, Stage
 
 EXPECTED_ERRORS = frozenset(
@@ -89,7 +91,7 @@ class Witness:
         self._timers = timers
         self._errors = errors
 
-    def see(self, commit: Commit, event: AnyEvent, when: int, since: int) -> None:  # noqa: C901, PLR0912 - one case for each event
+    def see(self, commit: Commit, event: AnyEvent, when: int, since: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each event
         """The next event.
 
         Args:
@@ -100,6 +102,7 @@ class Witness:
         """
         if self.books.over and not isinstance(event, RunReopened | Closed):
             self._fail("cancel-wins-whole", f"{event} after the end")
+        pausing.holds(self.books, event)
         match event:
             case StageScheduled(stage=stage):
                 self._scheduled(stage, when)
@@ -137,9 +140,13 @@ class Witness:
             case Slept(until=until):
                 self._sleeps(until)
             case CompensationStarted():
-                ending.undoing(self.books, event)
+                ending.undoing(self.books, event, when)
             case RunReopened():
                 ending.reopened(self.books, event)
+            case RunPaused():
+                pausing.pauses(self.books, event, commit, when)
+            case RunResumed():
+                pausing.resumes(self.books, commit, when, timers=self._timers)
             case Closed():
                 if not self.books.over:
                     self._fail("cancel-wins-whole", "a run that goes on was closed")
@@ -230,7 +237,8 @@ class Witness:
 
     def _in_time(self, id_: str, when: int) -> None:
         stage = self.books.of(id_)
-        if self._timers and stage.status == "suspended" and when > stage.limit + SECOND:
+        paused = self.books.paused is not None  # which is not counted
+        if self._timers and stage.status == "suspended" and when > stage.limit + SECOND and not paused:
             self._fail("answers-are-current", f"{id_} is answered {when - stage.limit} ms after its limit")
 
     def _running(self, id_: str, what: str) -> Stage:
@@ -309,7 +317,7 @@ class Witness:
 
     def _sleeps(self, until: int) -> None:
         for id_, stage in self.books.stages.items():
-            if stage.status in {"scheduled", "running", "expired"}:
+            if stage.status in {"running", "expired"} or (stage.status == "scheduled" and self.books.paused is None):
                 self._fail("no-run-is-forgotten", f"the run sleeps until {until}, but {id_} is {stage.status}")
 
     def _author(self, id_: str, seq: int) -> str:

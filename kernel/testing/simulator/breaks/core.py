@@ -156,6 +156,72 @@ FENCES = (
         (f"{DRAFT}.fail", " and not spec.at_most_once", ""),
         ("kernel.define.stage:Stage.spec", "Retry(1) if options.at_most_once else options.retry", "options.retry"),
     ),
+    part(
+        "paused-begin",
+        "A run that is paused before it has begun does not begin.",
+        "paused-is-paused",
+        (f"{DECIDE}:_begin", "draft.going_on()", "pass"),
+    ),
+    part(
+        "paused-claim",
+        "No stage of a paused run is claimed, whoever was about to.",
+        "paused-is-paused",
+        (f"{DECIDE}:_claim", "draft.going_on()", "pass"),
+    ),
+    part(
+        "paused-chain",
+        "What becomes ready in a paused run is not started along with that.",
+        "paused-is-paused",
+        (f"{DRAFT}.chain", " or self.state.paused is not None", ""),
+    ),
+    part(
+        "paused-check",
+        "What a check says that began before the pause does not count.",
+        "paused-is-paused",
+        (f"{DECIDE}:_checked", "draft.going_on()", "pass"),
+    ),
+    part(
+        "paused-timer",
+        "No timer of a paused run fires.",
+        "paused-is-paused",
+        (f"{DECIDE}:_fire", "draft.going_on()", "pass"),
+    ),
+    part(
+        "pause-fence",
+        "A run that is undone is not paused.",
+        "paused-is-paused",
+        (f"{DECIDE}:_pause", "state.status is not RunStatus.RUNNING or ", ""),
+    ),
+    part(
+        "pause-once",
+        "A paused run is not paused again.",
+        "paused-is-paused",
+        (f"{DECIDE}:_pause", " or state.paused is not None:", ":"),
+    ),
+    part(
+        "resume-fence",
+        "Only a paused run is resumed.",
+        "paused-is-paused",
+        (f"{DECIDE}:_resume", "if state.paused is None:", "if False:"),
+    ),
+    part(
+        "end-pause-fence",
+        "A pause ends by itself at its own time, not at that of one before it, and once.",
+        ("timers-are-never-early", "paused-is-paused"),
+        (f"{DECIDE}:_end_pause", "if paused is None or paused.until != command.until:", "if False:"),
+    ),
+    part(
+        "cancel-ends-pause",
+        "A paused run that is cancelled is undone now.",
+        ("quiet-at-last", "paused-is-paused"),
+        ("kernel.core.evolve:_compensation_started", "if state.cancelling:", "if False:"),
+    ),
+    part(
+        "end-ends-pause",
+        "A run that ended while it was paused is not paused when it is reopened.",
+        ("quiet-at-last", "paused-is-paused"),
+        ("kernel.core.evolve:_finish", "state.paused = None", "pass"),
+    ),
 )
 """Who may still say something."""
 
@@ -286,6 +352,12 @@ TIMES = (
             "case StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:",
             "case StageStatus.SLEEPING:",
         ),
+    ),
+    part(
+        "pause-time",
+        "A pause lasts until its time.",
+        "timers-are-never-early",
+        (f"{PLAN}:_paused", " and sure >= pause.until", ""),
     ),
 )
 """When."""

@@ -138,6 +138,24 @@ ORDER = (
         ("quiet-at-last", "timers-are-hardly-late"),
         (f"{SHELL}.tick:_tend", "if pokes:", "if False:"),
     ),
+    part(
+        "pause-end-by-tick",
+        "A tick lets a paused run go on whose time has come, since the message that was to do so may be lost.",
+        ("quiet-at-last", "timers-are-hardly-late"),
+        (f"{SHELL}.tick:_tend", "if resume_if_due(env, session, by=by, until=until):", "if False:"),
+    ),
+    part(
+        "status-sleeps",
+        "A run that is put to sleep is shown as what it is.",
+        "status-is-true",
+        (f"{SHELL}.heads:sleep", "status = coarse(session.state, session.head.status)", "status = session.head.status"),
+    ),
+    part(
+        "status-is-latest",
+        "Who is late shows nothing of what a run was before it slept.",
+        "status-is-true",
+        (f"{SHELL}.heads:show_status", " and session.head.due_seq <= session.state.seq", ""),
+    ),
 )
 """What comes before what."""
 
