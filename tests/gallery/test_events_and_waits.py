@@ -155,9 +155,9 @@ def test_what_happens_before_anybody_waits_for_it_is_not_missed(script: Script) 
     joined("c", "b")
 
     # An event from outside is in the run's state, whoever looks at it next, until a wait takes it.
-    flow: Any = line(script.stage("c")).wait_for(Note).then(script.stage("d"))
-    play = Play(flow)
-    ref = play.start(flow, Note())
+    waits: Any = line(script.stage("c")).wait_for(Note).then(script.stage("d"))
+    play = Play(waits)
+    ref = play.start(waits, Note())
     play.queue.clear()
     play.send(ref, Note(text="early"), id="e-1")
     play.play(ref)
