@@ -205,15 +205,15 @@ class Api:
 
     @route("POST", "/runs/<run>/events", {202: EventView}, 404, 409, 422, body=True)
     def send_event(self, run: Run, body: Annotated[EventBody, params.Body()]) -> Answer:
-        """Send an event to a run; the same id again gives the same answer."""
+        """Send an event to a run; the same id again tells what has become of it."""
         sent = self._operations.send_event(self._caller, run=run, **dict(body))
-        location = f"{self._request.base}/runs/{run}/events/{sent.event}"
+        location = f"{self._request.base}/runs/{run}/events/{sent.id}"
         return _answer(sent, HTTPStatus.ACCEPTED, Location=location)
 
     @route("GET", "/runs/<run>/events/<event>", {200: EventView}, 404, 422)
     def show_event(self, run: Run, event: Annotated[EventId, params.Path()]) -> Answer:
         """Show what became of an event."""
-        return _answer(self._operations.show_event(self._caller, run=run, event=event))
+        return _answer(self._operations.show_event(self._caller, run=run, id=event))
 
     @route("GET", "/runs/<run>/dead-letters", {200: answers.DeadLetterList}, 404)
     def list_dead_letters(self, run: Run) -> Answer:

@@ -100,7 +100,7 @@ class Send(OfRun, EventBody):
 class OfEvent(OfRun):
     """An operation on an event that was sent to a run."""
 
-    event: EventId
+    id: EventId
 
 
 class Pause(OfRun, PauseBody):

@@ -207,14 +207,14 @@ class Operations:
         by = caller.by
         return self._changed(caller, run, lambda ref: rerun(self.env, ref, stage, by=by, reason=reason))
 
-    def send_event(self, caller: Caller, *, run: str, event: str, payload: object, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
+    def send_event(self, caller: Caller, *, run: str, name: str, payload: object, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
         """Accept an external event for a run."""
         text = json_text(payload, "payload")
-        return accept(self.env, RunRef(caller.tenant, run), event, text, by=caller.by, id_=id)
+        return accept(self.env, RunRef(caller.tenant, run), name, text, by=caller.by, id_=id)
 
-    def show_event(self, caller: Caller, *, run: str, event: str) -> EventView:
+    def show_event(self, caller: Caller, *, run: str, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an external event, by its id."""
-        return look_up(self.env, RunRef(caller.tenant, run), event)
+        return look_up(self.env, RunRef(caller.tenant, run), id)
 
     def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
         ref = RunRef(caller.tenant, run)
@@ -233,7 +233,7 @@ class Operations:
     ) -> Answered:
         """Complete, fail or keep alive the stage whose token it is, whoever asks."""
         if output is not ABSENT:
-            return callback.complete(self.env, token, json_text(output))
+            return callback.complete(self.env, token, json_text(output, "output"))
         if error is not ABSENT:
             return callback.fail(self.env, token, kind=error.kind, message=error.message, retryable=error.retryable)
         return callback.heartbeat(self.env, token, progress)

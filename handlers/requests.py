@@ -101,7 +101,7 @@ class RerunBody(ReasonBody):
 class EventBody(Body):
     """An external event for a run."""
 
-    event: Name = Field(description="Its class: `GET /workflows` has those that the run's workflow waits for.")
+    name: Name = Field(description="Its class: `GET /workflows` has those that the run's workflow waits for.")
     payload: Any = Field(description="What it carries; `GET /workflows` has its JSON Schema.")
     id: EventId | None = Field(None, description="The same id is the same event, however often it is sent.")
 

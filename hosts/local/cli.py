@@ -201,7 +201,7 @@ def retry(
 @app.command()
 def send(
     run: Run,
-    event: Annotated[str, typer.Argument(help="The event's class.")],
+    name: Annotated[str, typer.Argument(help="The event's class.")],
     payload: Annotated[Path, typer.Argument(help="A JSON file with what it carries; - for standard input.")],
     id_: Annotated[str | None, typer.Option("--id", help="The same id is the same event.")] = None,
     url: Url = client.DEFAULT_URL,
@@ -209,8 +209,8 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a run that waits for it, or will."""
-    sent = Api(url, tenant).send(run, event, _read(payload), id_=id_)
-    _print(sent, lambda: console.print(f"event {sent['event']}: {sent['status']}"), as_json=as_json)
+    sent = Api(url, tenant).send(run, name, _read(payload), id_=id_)
+    _print(sent, lambda: console.print(show.event_of(sent)), as_json=as_json)
 
 
 @app.command("event")

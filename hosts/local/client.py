@@ -108,9 +108,9 @@ class Api:
         query = "" if version is None else f"?version={version}"
         return self._call("GET", f"/{'runs' if of_run else 'workflows'}/{quote(what, safe='')}/diagram{query}")
 
-    def send(self, run: str, event: str, payload: object, *, id_: str | None = None) -> Json:
-        """Send an event to a run; gives its id as ``event``, and what became of it so far as ``status``."""
-        body: Json = {"event": event, "payload": payload} | ({} if id_ is None else {"id": id_})
+    def send(self, run: str, name: str, payload: object, *, id_: str | None = None) -> Json:
+        """Send an event to a run; gives its ``id``, and what became of it so far as ``status``."""
+        body: Json = {"name": name, "payload": payload} | ({} if id_ is None else {"id": id_})
         return self.act(run, "events", body)
 
     def event(self, run: str, id_: str) -> Json:

@@ -32,6 +32,8 @@ _MARKS = {
     "scheduled": ("·", "dim"),
     "retrying": ("↻", "yellow"),
     "suspended": ("⏸", "blue"),
+    "sleeping": ("☾", "blue"),
+    "waiting": ("…", "blue"),
     "expired": ("!", "red"),
 }
 FEW = 6
@@ -42,7 +44,7 @@ def event_of(event: Mapping[str, Any]) -> str:
     """What became of an event, in one line."""
     by = f" by commit {event['seq']}" if event.get("seq") else ""
     why = f": {event['reason']}" if event.get("reason") else ""
-    return f"{event['name']} {event['event']} is {event['status']}{by}{why}"
+    return f"{event['name']} {event['id']} is {event['status']}{by}{why}"
 
 
 def status_of(view: Mapping[str, Any]) -> Text:
@@ -122,7 +124,7 @@ def run_page(view: Json, console: Console) -> RenderableType:
         error = each.get("error")
         table.add_row(
             each["stage"],
-            Text(f"{mark} {each['status']}", colour),
+            Text(f"{mark} {each['status']}{_until(each)}", colour),
             str(each.get("attempt", 0) or ""),
             f"{error['kind']}: {error['message']}" if error else "",
         )
@@ -147,6 +149,14 @@ def _pause(paused: Json) -> str:
     return f"paused {until}: {paused['reason']}" if paused.get("reason") else f"paused {until}"
 
 
+def _until(stage: Json) -> str:
+    """Until when it waits, if that is known."""
+    return f" until {moment(stage['at'])}" if stage.get("at") and stage["status"] in _WAITING else ""
+
+
+_WAITING = ("sleeping", "waiting", "suspended", "retrying")
+
+
 def log_lines(entries: list[Json]) -> RenderableType:
     """A run's log, a line per event."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -165,7 +175,12 @@ def log_lines(entries: list[Json]) -> RenderableType:
 
 def _told(event: Json) -> str:
     """What an event says besides its type, in short."""
-    parts = [str(event[name]) for name in ("stage", "reason") if event.get(name)]
+    names = ("stage", "timer", "wait", "name", "event", "reason")
+    parts = [str(event[name]) for name in names if event.get(name)]
+    if event.get("events"):
+        parts.append(f"for {' or '.join(event['events'])}")
+    if event.get("at"):
+        parts.append(f"until {moment(event['at'])}")
     if event.get("attempt"):
         parts.append(f"attempt {event['attempt']}")
     if error := event.get("error"):
@@ -174,7 +189,7 @@ def _told(event: Json) -> str:
         parts.append(f"{event['progress']:g}%")
     if event.get("retry_at"):
         parts.append(f"again at {clock(event['retry_at'])}")
-    if event.get("until") and event["type"] == "RunPaused":
+    if event.get("until") and event["type"] in ("RunPaused", "Slept", "WaitStarted"):
         parts.append(f"until {moment(event['until'])}")
     return ", ".join(parts)
 

@@ -455,7 +455,8 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
     assert definition is not None  # noqa: S101 - reopening asks for the definition first
     run = state.identity.run
     if not state.status.finished:
-        message = f"run {run} is {state.status}: only a finished run can be run again; cancel it first"
+        status = "paused" if state.paused is not None else state.status
+        message = f"run {run} is {status}: only a finished run can be run again; cancel it first"
         raise Conflict(message)
     if not command.stage and state.status is not RunStatus.FAILED:
         message = f"run {run} is {state.status}: only a failed run can be retried; rerun it from a named stage"

@@ -200,6 +200,7 @@ class Definition(Struct, frozen=True):
         code: what runs each of them; only ``kernel.shell.execute`` looks inside.
         events: what reads each external event that the workflow waits for, by name; only ``kernel.shell.receive`` looks
             inside.
+        waits: what reads the event that each wait got, by its id; only tests look inside.
         deadline: how long a run may take in all; the deployment's default when absent.
         chain: whether a worker goes on to the next stage in the same commit and invocation.
         undo_on_cancel: whether a cancelled run is undone.
@@ -212,6 +213,7 @@ class Definition(Struct, frozen=True):
     stages: Mapping[str, StageSpec]
     code: Mapping[str, Any]
     events: Mapping[str, Any] = {}
+    waits: Mapping[str, Any] = {}
     deadline: int | None = None
     chain: bool = True
     undo_on_cancel: bool = False

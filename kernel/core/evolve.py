@@ -151,16 +151,29 @@ def _paused(state: State, event: RunPaused) -> None:
 
 def _resumed(state: State, _event: RunResumed) -> None:
     if state.paused is not None:
-        # Nobody has asked for what suspended stages wait for: their limit does not count that time.
+        # What suspended stages and waits wait for, nobody has heard meanwhile: their limits do not count that time.
         lasted = state.at - state.paused.since
         for id_ in state.active:
-            stage = state.stages[id_]
-            if stage.status is StageStatus.SUSPENDED:
-                limit = stage.give_up_at + lasted
-                at = limit if stage.at == stage.give_up_at else stage.at
-                state.stages[id_] = replace(stage, at=at, give_up_at=limit)
+            state.stages[id_] = _moved(state.stages[id_], lasted)
     state.paused = None
     _milestone(state)
+
+
+def _moved(stage: StageState, by: int) -> StageState:
+    """The stage with a limit that is so much later."""
+    match stage.status:
+        case StageStatus.SUSPENDED:
+            limit = stage.give_up_at + by
+            return replace(stage, at=limit if stage.at == stage.give_up_at else stage.at, give_up_at=limit)
+        case StageStatus.WAITING if stage.at:
+            return replace(stage, at=stage.at + by)
+        case _:
+            return stage
+
+
+def _begun(state: State, stage: StageState) -> StageState:
+    """The stage, as it is to be kept: of a pause in which it begins to wait, only the rest does not count."""
+    return stage if state.paused is None else _moved(stage, state.paused.since - state.at)
 
 
 def _scheduled(state: State, event: StageScheduled) -> None:
@@ -210,7 +223,7 @@ def _suspended(state: State, event: StageSuspended) -> None:
         give_up_at=event.give_up_at,
         external=None if kept is None else _external(kept),
     )
-    _put(state, event.stage, new)
+    _put(state, event.stage, _begun(state, new))
 
 
 def _checked(state: State, event: StageChecked) -> None:
@@ -238,7 +251,7 @@ def _timer_fired(state: State, event: TimerFired) -> None:
 
 
 def _wait_started(state: State, event: WaitStarted) -> None:
-    _put(state, event.wait, StageState(StageStatus.WAITING, seq=state.seq, at=event.until or 0))
+    _put(state, event.wait, _begun(state, StageState(StageStatus.WAITING, seq=state.seq, at=event.until or 0)))
 
 
 def _event_received(state: State, event: EventReceived) -> None:

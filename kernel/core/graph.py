@@ -28,7 +28,7 @@ from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
 from kernel.errors import ProcessEnds
 
-_BEYOND = "it would fire after the deadline of the run, which fails then: give the workflow a longer deadline"
+_BEYOND = "its time would come after the deadline of the run, which fails then: give the workflow a longer deadline"
 
 
 class Listening(Struct, frozen=True):
@@ -118,7 +118,11 @@ class Graph:
         return ready
 
     def _taking(self, state: State, waits: Iterable[str], events: Iterable[str], values: Values) -> Sequence[Directive]:
-        """The first of these waits that one of these events is for, if any is: it takes the first such event."""
+        """The first of these waits that one of these events is for, if any is: it takes the first such event.
+
+        One that cannot tell fails, and holds nobody else up.
+        """
+        failed: list[Directive] = []
         for wait in waits:
             node = self._nodes.get(wait)
             if node is None or node.listening is None or state.stages[wait].status is not StageStatus.WAITING:
@@ -127,12 +131,13 @@ class Graph:
                 name = state.events[event].name
                 try:
                     if name in node.listening.events and node.listening.match(values, name, event):
-                        return (Take(wait, event),)
+                        return (*failed, Take(wait, event))
                 except (MissingValue, KeyboardInterrupt, ProcessEnds):
                     raise
                 except BaseException as error:  # noqa: BLE001 - whatever it throws fails the wait
-                    return (Reject(wait, describe(error, "condition", wait, 0)),)
-        return ()
+                    failed.append(Reject(wait, describe(error, "condition", wait, 0)))
+                    break
+        return failed
 
     def _passed(self, state: State, id_: str) -> bool:
         stage = state.stages.get(id_)
@@ -143,14 +148,17 @@ class Graph:
         return stage.finished
 
     @staticmethod
-    def _enter(state: State, node: Node, values: Values) -> Directive:
+    def _enter(state: State, node: Node, values: Values) -> Directive:  # noqa: PLR0911 - one for each kind
         id_ = node.spec.id
         try:
             if node.condition is not None and not node.condition(values):
                 return Skip(id_)
             if node.listening is not None:
                 timeout = node.listening.timeout
-                return Listen(id_, node.listening.events, None if timeout is None else state.at + timeout)
+                end = None if timeout is None else state.at + timeout
+                if end is not None and end >= state.deadline and node.listening.proceeds:
+                    return Reject(id_, ErrorRecord("limit", "BeyondDeadline", _BEYOND, id_))
+                return Listen(id_, node.listening.events, end)
             if node.until is None:
                 return Schedule(id_)
             until = node.until(values, state.at)

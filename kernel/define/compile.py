@@ -11,7 +11,7 @@ from kernel.core.events import COMPENSATE, ErrorRecord
 from kernel.core.graph import Graph, Listening, Node
 from kernel.define.code import Place, StageCode
 from kernel.define.context import Failed
-from kernel.define.external import codes_of
+from kernel.define.external import WaitCode, codes_of
 from kernel.define.model import codec_of
 from kernel.define.plan import Placed, Timer, Wait
 from kernel.define.shape import describe, name_of
@@ -43,7 +43,9 @@ def definition_of(plan: Plan) -> Definition:
     code: dict[str, StageCode] = {}
     for id_, step in plan.steps.items():
         if not isinstance(step, Placed):
-            specs[id_] = StageSpec(id_, timeout=0, retry=RetryPolicy(attempts=1), on_failure=default)
+            # What a timer holds back, and what a wait has to give, nothing can go on without.
+            strategy = Strategy.STOP if default is Strategy.PROCEED else default
+            specs[id_] = StageSpec(id_, timeout=0, retry=RetryPolicy(attempts=1), on_failure=strategy)
             nodes.append(_node(plan, step, specs[id_]))
             continue
         specs[id_] = step.stage.spec(Strategy(step.stage.options.on_failure or default))
@@ -60,6 +62,7 @@ def definition_of(plan: Plan) -> Definition:
         stages=specs,
         code=code,
         events=codes_of(plan),
+        waits={id_: WaitCode(codec_of(step.gives)) for id_, step in plan.steps.items() if isinstance(step, Wait)},
         deadline=plan.deadline,
         chain=plan.chain,
         undo_on_cancel=plan.on_cancel == "compensate",

@@ -267,6 +267,8 @@ class Context(Generic[Cfg]):
             NotUpstream: the stage does not precede this one, was skipped, or failed.
             InvalidStageInput: the record no longer fits the stage's output type.
         """
+        if not hasattr(of, "id"):
+            raise TypeError(f"ctx.output takes a stage, itself and not its id: not {of!r}")
         if self._code is not None:
             self._code.require_upstream(of)
         given = self._handle.value(of.id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from pydantic import BaseModel
 
-from kernel.define.model import Codec, codec_of, is_model, union
+from kernel.define.model import Codec, Value, codec_of, is_model, union
 from kernel.define.plan import Wait
 from kernel.define.shape import require_json
 from kernel.define.stage import require_id
@@ -47,6 +47,16 @@ class EventCode(Struct, frozen=True):
                 problem = f"would be read as a {taken.__name__}: give the classes a field that tells them apart"
                 raise InvalidInput(f"{self.event.__name__} {problem}", (("payload", problem),))
         return text
+
+
+class WaitCode(Struct, frozen=True):
+    """Reads what a wait gives."""
+
+    codec: Codec
+
+    def read_output(self, data: bytes) -> Value:
+        """The event that it got; None if its time was up."""
+        return None if data == b"null" else self.codec.load(data)
 
 
 def codes_of(plan: Plan) -> Mapping[str, EventCode]:

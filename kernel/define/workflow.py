@@ -402,7 +402,11 @@ class Workflow(Generic[In, *Now]):
         require_events(events, [step.events for step in plan.steps.values() if isinstance(step, Wait)], what)
         require_strategy(on_timeout, f"{what}: on_timeout", OnTimeout)
         if timeout is not None:
-            milliseconds(timeout, f"{what}: timeout")
+            length = milliseconds(timeout, f"{what}: timeout")
+            if plan.deadline is not None and length >= plan.deadline:
+                raise DefinitionError(
+                    f"{what}: its timeout, {timeout}, is not over before the workflow's deadline: give a longer one"
+                )
         elif on_timeout == "proceed":
             raise DefinitionError(f"{what}: on_timeout is 'proceed', but there is no timeout: give one")
         given = len(plan.current) + 1

@@ -13,7 +13,7 @@ from kernel.core.decide import Stale
 from kernel.core.definition import EVENT, Definition
 from kernel.core.events import StageScheduled, StageStarted
 from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan
-from kernel.core.state import StageStatus
+from kernel.core.state import RunStatus, StageStatus
 from kernel.core.tokens import digest_of
 from kernel.errors import Conflict
 from kernel.ports import Inbox, Poke
@@ -83,7 +83,7 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     head = session.head
     definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
     if definition is None:
-        return _park(env, session, until, by)
+        return _park(env, session, poke.event, until, by)
     if head.status == heads.PARKED:
         heads.set_status(env, session, heads.coarse(session.state))
     worker = _Worker(env, session, definition, poke, until, until if share is None else share, by)
@@ -94,13 +94,15 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     return Attended(Outcome.ATTENDED, worker.done)
 
 
-def _park(env: Environment, session: Session, until: float, by: str) -> Attended:
+def _park(env: Environment, session: Session, event: str, until: float, by: str) -> Attended:
     """Never run on other code, never failed for it: shown as parked until a deployment that has the code comes by.
 
     A paused run needs no code, until it goes on.
     """
     resume_if_due(env, session, by=by, until=until)
     head, state = session.head, session.state
+    if event and state.status is not RunStatus.RUNNING and (late := unsettled(env, session.ref, event, until)):
+        refuse(env, session.ref, late, f"run {session.ref.run} is {state.status}: it takes no events any more")
     if state.status.finished or state.paused is not None:
         leave(env, session, by=by, timers={}, met=pause_ends(env, session), until=None)
     elif head.status in (heads.OPEN, heads.PAUSED):
@@ -162,6 +164,8 @@ class _Worker:
             )
         except Conflict as refusal:
             refuse(self.env, ref, item, str(refusal))
+        finally:
+            self.session.withdraw(EVENT + id_)
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""

@@ -42,7 +42,7 @@ from kernel.errors import Conflict, Gone, InvalidInput, NotDeployed, NotFound, O
 from kernel.limits import check_tenant
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
-from kernel.shell.environment import SECOND, Environment
+from kernel.shell.environment import MINUTE, SECOND, Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import leave, send, times_of
 from kernel.shell.load import Session, commits_after, events_of, unless_gone
@@ -54,6 +54,8 @@ PATIENCE = 15.0
 """Seconds that an answer keeps trying to be committed, as a cancel does."""
 BEAT_EVERY = SECOND
 """Milliseconds between two heartbeats that are recorded; more frequent ones are acknowledged and dropped."""
+TELL_EVERY = MINUTE
+"""Milliseconds between two heartbeats that are recorded only for the progress that they tell."""
 BY = "callback"
 """Who answers, as the log says it: nobody but the token vouches for them."""
 MAX_KIND = 100
@@ -153,9 +155,9 @@ def heartbeat(env: Environment, token: str, progress: float | None = None) -> An
             return None  # its body has yet to end: until then its lease counts
         now, lasts = env.clock.now(), policy.heartbeat if policy else None
         late = now >= stage.give_up_at
-        least = 1 if lasts is None else max(1, min(BEAT_EVERY, lasts // 2))
+        least = 1 if lasts is None else max(1, min(BEAT_EVERY, lasts // 2), lasts // 20)
         moves = lasts is not None and min(now + lasts, stage.give_up_at) - stage.at >= least
-        tells = far not in (None, stage.progress) and now - session.state.at >= BEAT_EVERY
+        tells = far not in (None, stage.progress) and now - session.state.at >= TELL_EVERY
         return c.Beat(token.stage, token.seq, far) if late or moves or tells else None
 
     return _answer(env, token, "", command)

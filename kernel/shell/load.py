@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kernel.core.codec import decode_events, decode_snapshot, initial_state
-from kernel.core.definition import RUN_INPUT, Given, MissingValue, recorded
+from kernel.core.definition import EVENT, RUN_INPUT, Given, MissingValue, recorded
 from kernel.core.events import AnyEvent, EventReceived, RunCreated, StageCompleted, StageSuspended, Value
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
@@ -97,6 +97,10 @@ class Session:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""
         self._offered[stage] = text
 
+    def withdraw(self, stage: str) -> None:
+        """No commit will record what was offered."""
+        self._offered.pop(stage, None)
+
     def settle(self) -> None:
         """The commit landed: what was offered is now recorded by it."""
         for stage, text in self._offered.items():
@@ -114,13 +118,16 @@ class Session:
             raise damaged
         known = self._values.get((stage, seq))
         if known is None and seq == self.state.seq + 1:
-            known = self._offered.get(stage)
+            # What a wait gives is what its event carries, of which a commit receives but one.
+            received = (text for name, text in self._offered.items() if name.startswith(EVENT))
+            known = self._offered.get(stage) or next(received, None)
         if known is None:
             raise MissingValue(stage, seq)
         return known
 
     def provide(self, env: Environment, stage: str, seq: int, until: float) -> None:
         """Have the output of ``stage`` in commit ``seq`` at hand for ``recall``, or what is wrong with it."""
+        assert seq <= self.state.seq, (stage, seq)  # noqa: S101 - what is being decided is at hand, or offered
         try:
             self.output(env, stage, seq, until)
         except LogError as error:

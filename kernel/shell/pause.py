@@ -105,7 +105,7 @@ def _poke(env: Environment, session: Session) -> None:
         stage = state.stages[id_]
         if stage.status is StageStatus.SCHEDULED:
             pokes.append((Poke(ref.tenant, ref.run, id_), 0))
-        elif stage.status in WAITS and stage.at <= soon:
+        elif stage.status in WAITS and 0 < stage.at <= soon:
             at = stage.at + skew
             pokes.append((Poke(ref.tenant, ref.run, id_, at), at))
     if pokes:

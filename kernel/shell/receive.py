@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from kernel.core.codec import inline
 from kernel.core.events import Value
-from kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
+from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
 from kernel.limits import check_event_id
 from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
 from kernel.shell import heads
-from kernel.shell.environment import Environment
+from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import send
 from kernel.shell.load import ttl_of
@@ -31,7 +31,7 @@ class EventView(Struct, frozen=True, omit_defaults=True):
     """An external event, for people.
 
     Attributes:
-        event: its id.
+        id: of the event.
         run: which run it is for.
         name: its class.
         at: when it was accepted, in milliseconds.
@@ -40,7 +40,7 @@ class EventView(Struct, frozen=True, omit_defaults=True):
         reason: why it was refused.
     """
 
-    event: str
+    id: str
     run: str
     name: str
     at: int
@@ -63,8 +63,8 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
     Raises:
         NotFound: there is no such run.
         InvalidInput: its workflow waits for no such event, what it carries does not fit, or the id is none.
-        Conflict: the run is over, the id was used for another event, or this deployment does not have the run's
-            workflow.
+        Conflict: the run is over, the id was used for another event.
+        NotDeployed: this deployment does not have the run's workflow; another one may.
     """
     id_ = env.random.token() if id_ is None else check_event_id(id_)
     head = find_head(env, ref)
@@ -74,11 +74,11 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
             f"this deployment does not have {head.workflow} version {head.version} as the run began with it: "
             "send the event to one that has"
         )
-        raise Conflict(message)
+        raise NotDeployed(message)
     if name not in definition.events:
         known = ", ".join(sorted(definition.events)) or "none"
         message = f"workflow {head.workflow} waits for no event {name[:100]!r}; it waits for: {known}"
-        raise InvalidInput(message, (("event", f"give one of: {known}"),))
+        raise InvalidInput(message, (("name", f"give one of: {known}"),))
     text: bytes = definition.events[name].accept(payload)
     if len(text) > LARGEST:
         message = f"what the event carries has {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
@@ -143,7 +143,7 @@ def look_up(env: Environment, ref: RunRef, id_: str) -> EventView:
 def _view(ref: RunRef, item: Inbox) -> EventView:
     status = "accepted" if item.due is not None else "refused" if item.refused else "applied"
     return EventView(
-        event=item.id,
+        id=item.id,
         run=ref.run,
         name=item.name,
         at=item.at,
@@ -189,7 +189,9 @@ def deliver(env: Environment, ref: RunRef, id_: str) -> bool:
     now = env.clock.now()
     if item is None or item.due is None or item.due > now:
         return False
-    later = replace(item, due=now + env.limits.look_grace)
+    # One that nobody can settle for long, such as of a run that is parked, is looked at ever more rarely.
+    again = max(env.limits.look_grace, min(HOUR, (now - item.at) // 8))
+    later = replace(item, due=now + again)
     if insist(env, lambda: env.store.put(ref, later, Guard.EVENT_IS_OPEN)) is not None:
         return False
     send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])

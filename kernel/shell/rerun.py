@@ -10,7 +10,7 @@ from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import HOUR, Environment
-from kernel.shell.leave import send
+from kernel.shell.leave import send, times_of
 from kernel.shell.read import find
 
 LEAST = HOUR
@@ -52,4 +52,5 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     command = c.Reopen(stage, deadline, reason)
     decision = commit(env, session, definition, command, by=by)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
-    send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]])
+    soon = [(Poke(ref.tenant, ref.run, id_, at), at) for id_, at in times_of(decision.events).items()]
+    send(env, [*((Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]), *soon])

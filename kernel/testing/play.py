@@ -259,7 +259,8 @@ class Play:
         if definition is not None and shown.status == "completed":
             texts = read.result(env, session, definition)
             stages = definition.program.outcome()
-            outputs = tuple(definition.code[stage].read_output(text) for stage, text in zip(stages, texts, strict=True))
+            reads = {**definition.code, **definition.waits}
+            outputs = tuple(reads[stage].read_output(text) for stage, text in zip(stages, texts, strict=True))
         return Ended(ref, shown, log, outputs)
 
     def step(self, seconds: float = 300) -> Attended | None:

@@ -126,10 +126,10 @@ class Client:
 
     def send(self, run: str, id_: str, text: str = "") -> None:
         """Send an event to a run."""
-        reply, _ = self.http("POST", f"/runs/{run}/events", {"event": "Note", "payload": {"text": text}, "id": id_})
+        reply, _ = self.http("POST", f"/runs/{run}/events", {"name": "Note", "payload": {"text": text}, "id": id_})
         with watching():
             assert reply.status == 202, reply.text
-            assert reply.json["event"] == id_
+            assert reply.json["id"] == id_
 
     def event(self, run: str, id_: str) -> str:
         """What became of an event that was accepted."""

@@ -9,7 +9,7 @@ import pytest
 from tests.handlers.aws import Client, Shape, http_event
 from tests.handlers.shop import GOOD, Deployment
 
-DELIVERED = {"event": "Delivered", "payload": {"place": "door"}, "id": "scan-1"}
+DELIVERED = {"name": "Delivered", "payload": {"place": "door"}, "id": "scan-1"}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_an_event_is_accepted_with_its_id_and_then_applied(
     reply = send(client, run, DELIVERED)
 
     assert reply.status == 202
-    assert reply.json["event"] == "scan-1"
+    assert reply.json["id"] == "scan-1"
     assert (reply.json["status"], reply.json["name"], reply.json["run"]) == ("accepted", "Delivered", run)
     assert reply.headers["location"] == ("" if shape is http_event else "/prod") + f"/runs/{run}/events/scan-1"
     deployment.work()
@@ -52,17 +52,17 @@ def test_the_same_id_gives_the_same_answer_and_with_other_content_a_conflict(
 
 
 def test_an_event_without_an_id_is_given_one(client: Client, run: str) -> None:
-    reply = send(client, run, {"event": "Delivered", "payload": {"place": "door"}})
+    reply = send(client, run, {"name": "Delivered", "payload": {"place": "door"}})
 
-    assert client.get(f"/runs/{run}/events/{reply.json['event']}").status == 200
+    assert client.get(f"/runs/{run}/events/{reply.json['id']}").status == 200
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown event": (DELIVERED | {"event": "Stolen"}, "event"),
+    "unknown event": (DELIVERED | {"name": "Stolen"}, "name"),
     "wrong payload": (DELIVERED | {"payload": {"place": 7}}, "payload.place"),
     "empty payload": (DELIVERED | {"payload": {}}, "payload.place"),
-    "no payload": ({"event": "Delivered"}, "payload"),
-    "no event": ({"payload": {"place": "door"}}, "event"),
+    "no payload": ({"name": "Delivered"}, "payload"),
+    "no event": ({"payload": {"place": "door"}}, "name"),
     "an odd id": (DELIVERED | {"id": "a b"}, "id"),
     "a long id": (DELIVERED | {"id": "x" * 65}, "id"),
     "something else": (DELIVERED | {"role": "manager"}, "role"),

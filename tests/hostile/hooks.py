@@ -106,7 +106,7 @@ def _beyond_schemas(case: Case, where: str, what: str) -> bool:
         # Any workflow's input and configuration: those of each are in its own start.
         or (case.path == START and where.partition(".")[0] in ("input", "config"))
         # Which events a run waits for, its workflow says.
-        or (case.path == "/runs/{run}/events" and where.partition(".")[0] in ("event", "payload"))
+        or (case.path == "/runs/{run}/events" and where.partition(".")[0] in ("name", "payload"))
         # No text of an input holds NUL, and it is not nested without end: in all of it, whatever its schema.
         or what.startswith(("holds the character NUL", "nested deeper"))
     )

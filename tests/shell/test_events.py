@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from kernel.core.decide import KEPT
 from kernel.core.events import EventReceived, StageSkipped, WaitMatched, WaitStarted
 from kernel.define.registry import Registry
-from kernel.errors import Conflict, InvalidInput, NotFound
+from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound
 from kernel.ports import INBOX, Poke, RunRef
 from kernel.shell import receive
 from kernel.shell.attend import attend
@@ -132,7 +132,7 @@ def test_an_event_without_an_id_is_given_one(script: Script) -> None:
     play, ref = waiting(script)
     sent = play.send(ref, Lost(reason="storm"))
     work(play)
-    assert play.event(ref, sent.event).status == "applied"
+    assert play.event(ref, sent.id).status == "applied"
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_REPLY, Fault.UNAVAILABLE], ids=str)
@@ -309,7 +309,7 @@ def test_another_tenants_run_and_one_that_never_was_are_not_found(script: Script
 
 def test_a_deployment_without_the_runs_code_cannot_take_its_events(script: Script) -> None:
     play, ref = waiting(script)
-    with pytest.raises(Conflict, match="does not have parcel version 1"):
+    with pytest.raises(NotDeployed, match="does not have parcel version 1"):
         receive.accept(replace(play.env, definitions=Registry()), ref, "Lost", Lost(reason="x"), by="test")
 
 
@@ -474,6 +474,90 @@ def test_an_event_that_could_be_taken_for_another_one_is_refused() -> None:
     ref = play.start(flow, Note())
     with pytest.raises(InvalidInput, match="Narrow would be read as a Wide: give the classes a field that tells them"):
         play.send(ref, Narrow(number=1))
+
+
+def test_what_follows_may_ask_at_once_what_the_event_carries(script: Script) -> None:
+    """In the very commit that receives it: a condition, the filter of the next wait, the time of a timer."""
+
+    def is_big(scan: Scan) -> bool:
+        return scan.number > 5
+
+    def is_next(before: Scan, scan: Scan) -> bool:
+        return scan.number == before.number + 1
+
+    flow: Any = Workflow("flow", input=Note).wait_for(Scan)
+    flow = flow.wait_for(Scan, match=is_next).sleep_until(lambda scan: EARLY).then_if(is_big, count)
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    work(play)
+    for number in (6, 9, 7):
+        play.send(ref, Scan(number=number))
+        work(play)
+    play.play(ref)
+    assert play.ended(ref).output == 7
+
+
+EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_a_filter_that_throws_holds_no_other_wait_up(script: Script) -> None:
+    def broken(note: Note, scan: Scan) -> bool:
+        raise KeyError("place")
+
+    flow: Any = Workflow("flow", input=Note, on_failure="stop").then(a := script.stage("a"))
+    flow = flow.wait_for(Scan, match=broken, id="one").then(count.named("one-done"))
+    flow = flow.output(a).wait_for(Scan, id="two").then(count.named("two-done"))
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    work(play)
+    play.send(ref, Scan(number=1), id="e-1")
+    play.play(ref)
+    assert [event.wait for event in events(play, ref, WaitMatched)] == ["two"]
+    assert play.ended(ref).status == "failed"
+
+
+def test_an_event_of_a_finished_run_is_settled_by_whoever_looks_whatever_they_deploy(script: Script) -> None:
+    play, ref = waiting(script)
+    play.send(ref, Delivered(parcel="p"), id="e-1")
+    play.queue.clear()
+    play.cancel(ref)
+    env = replace(play.env, definitions=Registry())
+    play.clock.move(play.env.limits.look_grace)
+    play.tick()
+    while (poke := play.queue.receive()) is not None:
+        attend(env, poke, env.clock.monotonic() + 60)
+    assert statuses(play, ref, "e-1") == ["refused"]
+
+
+def test_an_event_that_nobody_can_settle_is_looked_at_ever_more_rarely(script: Script) -> None:
+    play, ref = waiting(script)
+    play.send(ref, Delivered(parcel="p", place="x" * 50_000), id="e-1")
+    looks = []
+    for _ in range(2):
+        before = play.meter.kinds.get("Inbox", 0)
+        for _ in range(24 * 60):
+            play.queue.clear()
+            play.clock.move(MINUTE)
+            play.tick()
+        looks.append(play.meter.kinds.get("Inbox", 0) - before)
+    assert looks[1] <= 24 * 60, "once an hour, of 50 KB or so"
+
+
+def test_a_workflow_may_end_with_a_wait(script: Script) -> None:
+    flow: Any = Workflow("flow", input=Note).then(script.stage("a")).wait_for(Scan, Lost)
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    play.send(ref, Scan(number=3))
+    play.play(ref)
+    assert play.ended(ref).output == Scan(number=3)
+
+
+def test_a_time_out_that_would_come_after_the_deadline_cannot_let_the_run_go_on(script: Script) -> None:
+    flow: Any = Workflow("flow", input=Note).wait_for(Scan, timeout=timedelta(days=40), on_timeout="proceed")
+    play = Play(flow := flow.then(anything))
+    ended = play.run(flow, Note())
+    assert ended.view.error is not None
+    assert ended.view.error.kind == "BeyondDeadline"
 
 
 # --- what it costs ----------------------------------------------------------------------------------------------------

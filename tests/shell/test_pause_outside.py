@@ -9,6 +9,7 @@ from kernel.core.events import EventReceived, StageFailed, StageStarted, WaitMat
 from kernel.core.state import StageStatus
 from kernel.ports import RunRef
 from kernel.testing.play import Play
+from onewrite import Context
 from tests.shell.script import DAY, HOUR, SECOND, Note, Script, events, line, stage_of, state_of, work
 
 LABEL = Note(text="label")
@@ -102,7 +103,7 @@ def test_an_event_for_a_run_that_is_paused_before_it_begins_is_kept_and_begins_n
     assert len(events(play, ref, WaitMatched)) == 1
 
 
-def test_the_time_out_of_a_wait_comes_once_the_run_goes_on(script: Script) -> None:
+def test_the_time_out_of_a_wait_does_not_count_the_pause(script: Script) -> None:
     play = Play(flow := waits(script))
     ref = play.start(flow, Note())
     work(play)
@@ -112,5 +113,23 @@ def test_the_time_out_of_a_wait_comes_once_the_run_goes_on(script: Script) -> No
     work(play)
     assert stage_of(play, ref, "wait-1").status is StageStatus.WAITING
     play.resume(ref)
+    begun = play.clock.now()
     play.play(ref)
     assert play.ended(ref).status == "failed"
+    assert HOUR - 2 * SECOND <= play.clock.now() - begun <= HOUR + 2 * SECOND
+
+
+def test_of_a_pause_in_which_a_stage_begins_to_wait_only_the_rest_does_not_count(script: Script) -> None:
+    def late(ctx: Context) -> None:
+        play.pause(started[0])
+        play.clock.move(HOUR // 4)
+
+    play: Play = Play(flow := line(script.asks("ask", late, callback=timedelta(hours=1), timeout=timedelta(hours=1))))
+    started = [play.start(flow, Note())]
+    (ref,) = started
+    play.attend(ref, seconds=7_200)
+    assert stage_of(play, ref, "ask").status is StageStatus.SUSPENDED
+    play.resume(ref)
+    work(play)
+    left = stage_of(play, ref, "ask").give_up_at - play.clock.now()
+    assert HOUR - 2 * SECOND <= left <= HOUR

@@ -203,11 +203,11 @@ def test_a_timer_beyond_the_default_deadline_fails_at_once_instead_of_at_the_dea
     assert "longer deadline" in ended.view.error.message
 
 
-def test_where_the_workflow_proceeds_a_timer_that_cannot_be_set_holds_nobody_up(script: Script) -> None:
+def test_a_timer_that_cannot_be_set_lets_nothing_pass_though_the_workflow_proceeds(script: Script) -> None:
     flow: Any = Workflow("flow", input=Note, on_failure="proceed").then(script.stage("a"))
     play = Play(flow := flow.sleep_until(lambda _note: None).then(script.after_failure("b")))
     ended = play.run(flow, Note())
-    assert ended.status == "completed"
+    assert (ended.status, script.calls) == ("failed", ["a"])
     assert [event.stage for event in events(play, ended.ref, StageFailed)] == ["sleep-1"]
 
 

@@ -144,6 +144,8 @@ class Books(Struct):
             if stage.status == "suspended":
                 stage.due += lasted if stage.due == stage.limit else 0
                 stage.limit += lasted
+            if stage.status == "awaits" and stage.due:
+                stage.due += lasted
             if stage.status in HELD:
                 stage.due = max(stage.due, when)
 

@@ -84,7 +84,7 @@ class _Maker:
             elif not after:
                 flow = flow.then(made)
             elif len(after) == 1 and self._waits is not None and self._waits.happens(0.6):
-                flow = self._waiting(flow.output(*after)).then(made)
+                flow = self._waiting(flow.output(*after), deadline).then(made)
             else:
                 flow = flow.step(made, after=after)
         finished: Flow = flow
@@ -101,13 +101,13 @@ class _Maker:
             return flow.sleep(length)
         return flow.sleep_until(_instant(pauses.pick((seconds, seconds, -1_000, None))))
 
-    def _waiting(self, flow: Any) -> Any:  # noqa: ANN401 - the same
+    def _waiting(self, flow: Any, deadline: timedelta | None) -> Any:  # noqa: ANN401 - the same
         """A wait for an event before the next stage."""
         waits = self._waits
         assert waits is not None  # noqa: S101 - the caller asked
         timeout = waits.pick((None, 30, 600, 1_200, 7_200))
         options: dict[str, Any] = {"match": waits.pick((None, None, None, is_even, _broken))}
-        if timeout is not None:
+        if timeout is not None and (deadline is None or timedelta(seconds=timeout) < deadline):
             options |= {"timeout": timedelta(seconds=timeout), "on_timeout": waits.pick(("fail", "proceed"))}
         return flow.wait_for(Note, **options)
 

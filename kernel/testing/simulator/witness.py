@@ -117,6 +117,7 @@ class Witness:
                 self._running(id_, "suspended").status = "suspended"
                 self.books.of(id_).limit = when + limit - commit.at
                 self._sets(id_, at, commit, when)
+                self._counts_from(id_, when)
             case StageChecked(stage=id_, check_at=at):
                 self._checked(id_, when)
                 self._sets(id_, at, commit, when)
@@ -272,7 +273,17 @@ class Witness:
         stage.status, stage.due = "awaits", 0
         if event.until is not None:
             self._sets(event.wait, event.until, commit, when)
+            self._counts_from(event.wait, when)
         self.books.slept += LEISURE if event.until is None else event.until - commit.at
+
+    def _counts_from(self, id_: str, when: int) -> None:
+        """Of a pause in which a stage begins to wait, only the rest does not count against its limit."""
+        if self.books.paused is None:
+            return
+        stage, before = self.books.of(id_), when - self.books.paused
+        if stage.status == "awaits" or stage.due == stage.limit:
+            stage.due -= before
+        stage.limit -= before if stage.limit else 0
 
     def _receives(self, id_: str) -> None:
         if id_ in self.books.received:

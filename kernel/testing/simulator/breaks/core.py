@@ -95,7 +95,7 @@ FENCES = (
         "answers-are-current",
         (
             f"{DECIDE}:_awaited",
-            "if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at:",
+            "if found.status is StageStatus.SUSPENDED and draft.now >= found.give_up_at and not paused:",
             "if False:",
         ),
     ),
