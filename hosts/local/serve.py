@@ -25,6 +25,8 @@ ROUTES = (
     ("GET  /runs/{run}?wait=20", "a run; waits up to 20 s for its end"),
     ("GET  /runs/{run}/log", "its log"),
     ("POST /runs/{run}/cancel|retry|rerun", "cancel it, or let it run again"),
+    ("POST /runs/{run}/events", "send it an event that it waits for"),
+    ("POST /callbacks/{token}", "answer a stage"),
     ("POST /runs/{run}/pause|resume", "let nothing more of it start, or let it go on"),
     ("GET  /workflows, /health, /openapi.json", "what there is"),
 )
