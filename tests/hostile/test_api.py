@@ -15,7 +15,9 @@ from infra.settings import Settings
 from kernel.core.events import RUN_LEVEL
 from kernel.ports import HEAD, Head, Published, RunRef
 from kernel.shell.environment import Environment
-from kernel.shell.read import list_runs, log_page
+from kernel.shell.heads import PAUSED
+from kernel.shell.pause import resume
+from kernel.shell.read import find_head, list_runs, log_page
 from tests.hostile.deployed import registry
 from tests.hostile.hooks import TENANTS
 from tests.hostile.storm import Answer, accepted, memory_host, storm
@@ -63,9 +65,12 @@ def all_listed(env: Environment) -> set[RunRef]:
 
 
 def settle(env: Environment, runs: set[RunRef]) -> None:
-    """Wait until the runs are over: nothing of them is slower than a few seconds."""
+    """Wait until the runs are over: nothing of them is slower than a few seconds, once the paused ones go on."""
     end = time.monotonic() + 120
     waiting = list(runs)
+    for ref in runs:
+        if find_head(env, ref).status == PAUSED:
+            resume(env, ref, by="test")
     while waiting := [ref for ref in waiting if not is_over(env, ref)]:
         assert time.monotonic() < end, f"not over: {waiting}"
         time.sleep(0.2)

@@ -71,6 +71,7 @@ OURS = {
     "kernel/define/model.py Codec.nullable": "asks a type what it makes of null: nothing was sent",
     "kernel/define/compile.py _given.read": "recorded values, which were written as what they are read as",
     "kernel/define/compile.py _match.match": "an event that was accepted: read as the class that it was written as",
+    "kernel/define/external.py WaitCode.read_output": "an event that was accepted, in a test of the user's",
     "handlers/openapi.py document": "Powertools' own text",
     "handlers/problems.py plain": "text made one line earlier",
     "hosts/local/cli.py _read": "the user's own file; what is wrong with it is told",

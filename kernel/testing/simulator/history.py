@@ -196,7 +196,11 @@ class _History:
             self._ask(EPOCH + lasts - chance.below(HOUR))
 
     def _plan_events(self, lasts: int) -> None:
-        """What is sent to runs from outside, if any of them may wait for it."""
+        """What is sent to runs from outside, if any of them may wait for it; and in some histories, more cancels."""
+        cancels = Chance(self.world.seed, "cancels")
+        for _ in range(3 if cancels.happens(0.2) else 0):
+            at = EPOCH + cancels.below(cancels.pick((20 * SECOND, 20 * SECOND, MINUTE)))
+            self.world.plan(at, partial(self._people.ask, "cancel", cancels))
         chance = Chance(self.world.seed, "events")
         for _ in range(chance.below(12) if self._deployment.listens else 0):
             at = EPOCH + chance.below(chance.pick((lasts, lasts, MINUTE)))
