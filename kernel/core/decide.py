@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.definition import CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import Complete, Directive, Fail, Listen, Reject, Schedule, Skip, Take, Wait
+from kernel.core.directives import Complete, Directive, Fail, Listen, Reject, Schedule, SetTimer, Skip, Take
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
@@ -221,7 +221,7 @@ def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each
     match directive:
         case Schedule(stage=stage):
             return StageScheduled(stage)
-        case Wait(timer=timer, at=at):
+        case SetTimer(timer=timer, at=at):
             return TimerSet(timer, at)
         case Listen(wait=wait, events=events, until=until):
             return WaitStarted(wait, events, until)

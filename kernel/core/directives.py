@@ -13,7 +13,7 @@ class Schedule(Struct, frozen=True):
     stage: str
 
 
-class Wait(Struct, frozen=True):
+class SetTimer(Struct, frozen=True):
     """This timer is set: it fires at ``at``, in milliseconds."""
 
     timer: str
@@ -65,4 +65,4 @@ class Compensate(Struct, frozen=True):
     error: ErrorRecord
 
 
-Directive = Schedule | Wait | Listen | Take | Skip | Reject | Complete | Fail | Compensate
+Directive = Schedule | SetTimer | Listen | Take | Skip | Reject | Complete | Fail | Compensate

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
-from kernel.core.directives import Compensate, Complete, Directive, Fail, Listen, Reject, Schedule, Skip, Take, Wait
+from kernel.core.directives import Compensate, Complete, Directive, Fail, Listen, Reject, Schedule, SetTimer, Skip, Take
 from kernel.core.events import (
     AnyEvent,
     ErrorRecord,
@@ -168,7 +168,7 @@ class Graph:
             return Reject(id_, describe(error, "condition", id_, 0))
         if until >= state.deadline:
             return Reject(id_, ErrorRecord("limit", "BeyondDeadline", _BEYOND, id_))
-        return Wait(id_, max(1, until))
+        return SetTimer(id_, max(1, until))
 
     def settle(self, state: State, values: Values) -> Sequence[Directive]:
         """Complete when every stage is finished; otherwise fail with the first failure, undoing if it says so.

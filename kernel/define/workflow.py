@@ -278,7 +278,7 @@ class Workflow(Generic[In, *Now]):
         length = milliseconds(duration, what)
         if self._plan.deadline is not None and length >= self._plan.deadline:
             raise DefinitionError(f"{what}: {duration} is not over before the workflow's deadline: give a longer one")
-        return self._pausing(duration)
+        return self._sleeping(duration)
 
     def sleep_until(self, when: datetime | Callable[[*Now], datetime], /) -> Workflow[In, *Now]:
         """Wait until an instant; as ``sleep``.
@@ -299,7 +299,7 @@ class Workflow(Generic[In, *Now]):
             count = len(self._plan.current)
             if not takes(when, count) or not is_plain(when):
                 raise DefinitionError(f"{what}: give a datetime, or a plain function of {count} values that gives one")
-        return self._pausing(when)
+        return self._sleeping(when)
 
     @overload
     def wait_for(
@@ -432,7 +432,7 @@ class Workflow(Generic[In, *Now]):
         steps = self._plan.steps
         return next(id_ for number in count_from(1) if (id_ := f"{kind}-{number}") not in steps)
 
-    def _pausing(self, until: timedelta | datetime | Callable[[*Now], datetime]) -> Workflow[In, *Now]:
+    def _sleeping(self, until: timedelta | datetime | Callable[[*Now], datetime]) -> Workflow[In, *Now]:
         plan, id_ = self._plan, self._new_id("sleep")
         timer = Timer(sources=plan.current, gates=plan.gates, until=until)
         return self._of(replace(plan, steps={**plan.steps, id_: timer}, gates=(id_,)))
