@@ -135,11 +135,16 @@ def test_an_instance_that_takes_too_long_is_killed(make: Make) -> None:
     assert not tick.pids
 
 
-def test_an_instance_that_is_stopped_as_it_gets_an_event_fails_its_invocation(make: Make) -> None:
+def test_an_instance_that_is_stopped_as_it_gets_an_event_fails_its_invocation(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tick = make("tick")
     tick.warm(1)
     (instance,) = tick._idle
     assert instance._process.stdin is not None
+    poll, alive = instance._process.poll, iter([True])
+    # However soon it ends, it has not when it is chosen.
+    monkeypatch.setattr(instance._process, "poll", lambda: None if next(alive, False) else poll())
     instance._process.stdin.close()
 
     with pytest.raises(ProcessDied, match="status 0"):
