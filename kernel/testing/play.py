@@ -370,6 +370,8 @@ class Play:
             InvalidInput: the run's workflow waits for no such event.
             Conflict: the run is over, or the id was used for another event.
         """
+        if not isinstance(event, BaseModel):
+            raise TypeError(f"give the event itself, a model such as Delivered(...), not {event!r}")
         return accept(self.env, _ref(run), type(event).__name__, event, by="test", id_=id)
 
     def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word

@@ -296,6 +296,13 @@ def test_what_does_not_fit_is_refused_by_name_and_nothing_is_stored(script: Scri
     assert not keys_of(play, ref, INBOX)
 
 
+@pytest.mark.parametrize("wrong", [{"parcel": "p"}, Delivered, None], ids=str)
+def test_a_test_that_sends_no_event_is_told_so(script: Script, wrong: Any) -> None:
+    play, ref = waiting(script)
+    with pytest.raises(TypeError, match="give the event itself, a model"):
+        play.send(ref, wrong)
+
+
 def test_another_tenants_run_and_one_that_never_was_are_not_found(script: Script) -> None:
     play, ref = waiting(script)
     for other in (RunRef("stranger", ref.run), RunRef(ref.tenant, "0" * 24), RunRef(ref.tenant, "../..")):
