@@ -143,22 +143,6 @@ def found(raw: Mapping[str, Any]) -> Found:
         return Unreadable(_key_of(raw, "SK"), error)
 
 
-def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
-    return Inbox(
-        id=sort_key.removeprefix(INBOX),
-        name=text(raw, "name"),
-        body=binary(raw, "body"),
-        digest=text(raw, "digest"),
-        at=number(raw, "at"),
-        by=text(raw, "by"),
-        due_shard=text(raw, "due_shard"),
-        due=number(raw, "due") if "due" in raw else None,
-        seq=number(raw, "seq"),
-        refused=text(raw, "refused"),
-        ttl=number(raw, "ttl"),
-    )
-
-
 # boto3 types what it returns as it types what it is given, so reading is not worth its types: what is in the
 # table is checked here, at run time, by being read.
 def from_attributes(raw: Mapping[str, Any]) -> Item:
@@ -252,6 +236,22 @@ def _read_dead(sort_key: str, raw: Mapping[str, Any]) -> Dead:
         at=number(raw, "at"),
         error=text(raw, "error"),
         body=binary(raw, "body"),
+        ttl=number(raw, "ttl"),
+    )
+
+
+def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
+    return Inbox(
+        id=sort_key.removeprefix(INBOX),
+        name=text(raw, "name"),
+        body=binary(raw, "body"),
+        digest=text(raw, "digest"),
+        at=number(raw, "at"),
+        by=text(raw, "by"),
+        due_shard=text(raw, "due_shard"),
+        due=number(raw, "due") if "due" in raw else None,
+        seq=number(raw, "seq"),
+        refused=text(raw, "refused"),
         ttl=number(raw, "ttl"),
     )
 

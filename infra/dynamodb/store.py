@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from msgspec import Struct
 
@@ -82,15 +82,11 @@ class DynamoDbStore:
 
     def put(self, ref: RunRef, item: Item, guard: Guard | None = None) -> Refusal | None:
         """Write an item whole; under a guard, only if it holds. Costs a write unit per started KB."""
-        request: PutItemInputTypeDef = {"TableName": self._table, "Item": items.to_attributes(ref, item)}
-        if guard is not None:
-            request["ConditionExpression"] = condition = CONDITIONS[guard]
-            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-            names, values = bind(condition, item)
-            if names:
-                request["ExpressionAttributeNames"] = names
-            if values:
-                request["ExpressionAttributeValues"] = values
+        request: PutItemInputTypeDef
+        if guard is None:
+            request = {"TableName": self._table, "Item": items.to_attributes(ref, item)}
+        else:
+            request = cast("PutItemInputTypeDef", self._guarded(ref, item, guard))  # of whose fields it is a part
         if self._on_consumed is not None:
             request["ReturnConsumedCapacity"] = "TOTAL"
         try:
@@ -103,7 +99,7 @@ class DynamoDbStore:
 
     def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
         """Write several items, or none of them. Costs twice what the puts by themselves would."""
-        writes = [self._write(ref, item, guard) for item, guard in puts]
+        writes: list[TransactWriteItemTypeDef] = [{"Put": self._guarded(ref, item, guard)} for item, guard in puts]
         keys = ", ".join(item.key for item, _ in puts)
         try:
             answer = self._client.transact_write_items(
@@ -116,7 +112,8 @@ class DynamoDbStore:
             self._on_consumed(Consumed("put_all", keys, write=units))
         return None
 
-    def _write(self, ref: RunRef, item: Item, guard: Guard) -> TransactWriteItemTypeDef:
+    def _guarded(self, ref: RunRef, item: Item, guard: Guard) -> PutTypeDef:
+        """A put with its condition, by itself or in a transaction."""
         condition = CONDITIONS[guard]
         put: PutTypeDef = {
             "TableName": self._table,
@@ -129,7 +126,7 @@ class DynamoDbStore:
             put["ExpressionAttributeNames"] = names
         if values:
             put["ExpressionAttributeValues"] = values
-        return {"Put": put}
+        return put
 
     def _refusals(self, error: Exception, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None]:
         """The refusals that an error means; raises what else it means."""

@@ -31,8 +31,7 @@ def find(env: Environment, ref: RunRef) -> Session:
     """
     session = insist(env, lambda: load(env.store, ref, env.clock.now)) if is_run_id(ref.run) else None
     if session is None:
-        message = f"there is no run {ref.run[:40]!r}, or its retention is over"
-        raise NotFound(message)
+        raise _not_found(ref)
     return session
 
 
@@ -44,9 +43,12 @@ def find_head(env: Environment, ref: RunRef) -> Head:
     """
     head = readable(insist(env, lambda: env.store.get(ref, HEAD))) if is_run_id(ref.run) else None
     if not isinstance(head, Head) or env.clock.now() >= head.expires:
-        message = f"there is no run {ref.run[:40]!r}, or its retention is over"
-        raise NotFound(message)
+        raise _not_found(ref)
     return head
+
+
+def _not_found(ref: RunRef) -> NotFound:
+    return NotFound(f"there is no run {ref.run[:40]!r}, or its retention is over")
 
 
 class StageView(Struct, frozen=True, omit_defaults=True):

@@ -121,8 +121,8 @@ def _put(env: Environment, ref: RunRef, item: Inbox) -> Inbox | None:
     return existing
 
 
-def _known(env: Environment, ref: RunRef, id_: str) -> Inbox | None:
-    item = readable(insist(env, lambda: env.store.get(ref, f"{INBOX}{id_}")))
+def _known(env: Environment, ref: RunRef, id_: str, until: float | None = None) -> Inbox | None:
+    item = readable(insist(env, lambda: env.store.get(ref, f"{INBOX}{id_}"), until))
     return item if isinstance(item, Inbox) else None
 
 
@@ -155,8 +155,8 @@ def _view(ref: RunRef, item: Inbox) -> EventView:
 
 def unsettled(env: Environment, ref: RunRef, id_: str, until: float | None = None) -> Inbox | None:
     """An accepted event that is neither applied nor refused so far."""
-    item = readable(insist(env, lambda: env.store.get(ref, f"{INBOX}{id_}"), until))
-    return item if isinstance(item, Inbox) and item.due is not None else None
+    item = _known(env, ref, id_, until)
+    return item if item is not None and item.due is not None else None
 
 
 def payload_of(env: Environment, item: Inbox) -> Value:
