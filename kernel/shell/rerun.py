@@ -52,5 +52,6 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     command = c.Reopen(stage, deadline, reason)
     decision = commit(env, session, definition, command, by=by)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
-    soon = [(Poke(ref.tenant, ref.run, id_, at), at) for id_, at in times_of(decision.events).items()]
+    times = {id_: at + env.limits.max_skew for id_, at in times_of(decision.events).items()}
+    soon = [(Poke(ref.tenant, ref.run, id_, at), at) for id_, at in times.items()]
     send(env, [*((Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]), *soon])

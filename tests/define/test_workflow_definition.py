@@ -661,6 +661,13 @@ WRONG_WAITS: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
+def test_a_time_out_that_is_not_over_before_the_deadline_is_refused() -> None:
+    flow = Workflow("w", input=Order, deadline=timedelta(days=1)).then(charge)
+    flow.wait_for(Shipped, timeout=timedelta(hours=23))
+    with pytest.raises(DefinitionError, match="is not over before the workflow's deadline: give a longer one"):
+        flow.wait_for(Shipped, timeout=timedelta(days=1))
+
+
 @pytest.mark.parametrize("case", WRONG_WAITS)
 def test_a_wait_that_makes_no_sense_is_refused_by_name(case: str) -> None:
     wrong, says = WRONG_WAITS[case]

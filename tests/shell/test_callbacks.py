@@ -478,6 +478,17 @@ def test_heartbeats_that_follow_at_once_are_acknowledged_and_not_recorded(script
     assert len(events(play, ref, StageChecked)) == 1
 
 
+def test_heartbeats_far_more_frequent_than_need_be_cost_nothing(script: Script) -> None:
+    play, ref = asked(script, callback=timedelta(days=9), callback_heartbeat=timedelta(days=1))
+    for _ in range(60):
+        play.clock.move(SECOND)
+        play.heartbeat(script.tokens[0])
+    assert not events(play, ref, StageChecked)
+    play.clock.move(2 * HOUR)
+    play.heartbeat(script.tokens[0])
+    assert len(events(play, ref, StageChecked)) == 1
+
+
 def test_without_a_heartbeat_time_out_only_progress_is_recorded(script: Script) -> None:
     play, ref = asked(script)
     play.clock.move(2 * MINUTE)

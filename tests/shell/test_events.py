@@ -20,7 +20,7 @@ from kernel.shell.attend import attend
 from kernel.shell.receive import LARGEST
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
-from onewrite import Context, Workflow, stage
+from onewrite import Context, Retry, Workflow, stage
 from tests.shell.script import (
     DAY,
     MINUTE,
@@ -428,6 +428,19 @@ def test_a_filter_that_throws_fails_the_wait_with_that_error(script: Script) -> 
     error = play.ended(ref).view.error
     assert error is not None
     assert (error.category, error.kind, error.stage) == ("condition", "KeyError", "wait-1")
+
+
+def test_a_wait_has_no_output_to_ask_for_by_its_id(script: Script) -> None:
+    """What a wait gives, only what comes next takes."""
+    asks: Any = lambda ctx: ctx.output("wait-1")  # noqa: E731 - a body in a line
+    flow: Any = Workflow("flow", input=Note).wait_for(Note).then(script.stage("a", asks, retry=Retry(1)))
+    play = Play(flow)
+    ref = play.start(flow, Note())
+    play.send(ref, Note())
+    play.play(ref)
+    error = play.ended(ref).view.error
+    assert error is not None
+    assert (error.kind, error.message) == ("TypeError", "ctx.output takes a stage, itself and not its id: not 'wait-1'")
 
 
 def test_a_cancelled_wait_takes_nothing_any_more_and_a_rerun_waits_anew(script: Script) -> None:

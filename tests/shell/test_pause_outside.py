@@ -133,3 +133,14 @@ def test_of_a_pause_in_which_a_stage_begins_to_wait_only_the_rest_does_not_count
     work(play)
     left = stage_of(play, ref, "ask").give_up_at - play.clock.now()
     assert HOUR - 2 * SECOND <= left <= HOUR
+
+
+def test_resuming_sends_nobody_to_a_wait_without_a_time_out(script: Script) -> None:
+    flow: Any = line(script.stage("a"))
+    play = Play(flow := flow.wait_for(Note).then(script.stage("b")))
+    ref = play.start(flow, Note())
+    work(play)
+    play.pause(ref)
+    play.queue.clear()
+    play.resume(ref)
+    assert play.queue.next_at is None

@@ -275,6 +275,15 @@ def test_a_rerun_from_before_a_timer_waits_again_and_one_from_after_it_does_not(
     assert script.calls == ["a", "b", "b", "a", "b"]
 
 
+def test_a_rerun_from_a_timer_is_poked_for_when_it_fires(script: Script) -> None:
+    play = Play(flow := napping(script, timedelta(minutes=5)))
+    ref = play.run(flow, Note()).ref
+    play.rerun(ref, "sleep-1")
+    begun = play.clock.now()
+    play.play(ref)
+    assert 5 * MINUTE <= play.clock.now() - begun <= 5 * MINUTE + 2 * SKEW
+
+
 def test_while_it_waits_the_run_shows_for_what(script: Script) -> None:
     play = Play(flow := napping(script, timedelta(days=2)))
     ref = play.start(flow, Note())
