@@ -211,8 +211,7 @@ def _authenticated(env: Environment, text: str) -> tuple[Token, Session]:
 
 
 def _was_given(env: Environment, session: Session, token: Token) -> bool:
-    with unless_gone(env, session):
-        events = session.events(env, token.seq)
+    events = session.events(env, token.seq)
     started = (each for each in events if isinstance(each, StageStarted) and each.stage == token.stage)
     return any(each.callback and is_secret_of(token, each.callback) for each in started)
 

@@ -191,12 +191,13 @@ class Session:
         """The events of a commit, read if they are not at hand."""
         known = self.recent.get(seq)
         if known is None:
-            item = readable(insist(env, lambda: env.store.get(self.ref, log_key(seq)), until))
-            if not isinstance(item, Commit):
-                message = f"run {self.ref.run}: commit {seq} is missing"
-                raise CorruptLog(message)
-            self.times[seq] = item.at
-            known = self.recent[seq] = events_of(self.ref, item)
+            with unless_gone(env, self):
+                item = readable(insist(env, lambda: env.store.get(self.ref, log_key(seq)), until))
+                if not isinstance(item, Commit):
+                    message = f"run {self.ref.run}: commit {seq} is missing"
+                    raise CorruptLog(message)
+                self.times[seq] = item.at
+                known = self.recent[seq] = events_of(self.ref, item)
         return known
 
 

@@ -13,6 +13,9 @@ from kernel.errors import NotFound
 from kernel.ports import SNAPSHOT
 from kernel.shell import read
 from kernel.shell.attend import Outcome
+from kernel.shell.environment import Limits
+from kernel.shell.load import load
+from kernel.shell.outbox import flush
 from kernel.testing.faults import Call
 from kernel.testing.play import Play
 from onewrite import PermanentError
@@ -179,6 +182,21 @@ def test_what_vanishes_between_two_pages_of_a_load_is_gone_and_not_damaged(scrip
     play.faults.choose = choose
     assert play.attend(ref).outcome is Outcome.GONE
     assert len(ranges) == 2
+
+
+def test_what_vanishes_while_it_is_published_is_gone_and_not_damaged(script: Script) -> None:
+    play = Play(flow := line(script.stage("a")), limits=Limits(publish="all", publish_attempts=99))
+    play.sink.refuse = lambda _event: "no"
+    ref = play.start(flow, Note())
+    work(play)
+    session = load(play.store, ref, play.clock.now)
+    assert session is not None
+    del session.recent[1]  # as after a snapshot, which leaves the events before it in the log
+    play.sink.refuse = lambda _event: None
+    play.clock.move(head_of(play, ref).expires - play.clock.now())
+    play.store.delete(ref, commits_of(play, ref)[0].key)
+    with pytest.raises(NotFound, match="its retention is over"):
+        flush(play.env, session)
 
 
 @pytest.mark.parametrize("ask", [read.log_page, lambda env, ref: read.show(env, ref, seq=0)], ids=["log", "replay"])

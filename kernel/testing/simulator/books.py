@@ -146,7 +146,7 @@ class Books(Struct):
                 stage.limit += lasted
             if stage.status == "awaits" and stage.due:
                 stage.due += lasted
-            if stage.status in HELD:
+            if stage.status in HELD and (stage.due or stage.status != "awaits"):  # for ever, if it has no time-out
                 stage.due = max(stage.due, when)
 
     @property
