@@ -46,7 +46,7 @@ from kernel.shell.start import start
 if TYPE_CHECKING:
     from handlers.tenants import Caller
     from kernel.define.registry import Registry
-    from kernel.define.workflow import Workflow
+    from kernel.define.startable import Startable
     from kernel.shell.callback import Answered
     from kernel.shell.environment import Environment
     from kernel.shell.read import RunView
@@ -304,7 +304,7 @@ def _page(found: Sequence[T], limit: int, seq: Callable[[T], int]) -> tuple[list
     return page, seq(page[-1]) if len(page) < len(found) else None
 
 
-def _version(workflow: Workflow[Any, *tuple[Any, ...]]) -> VersionInfo:
+def _version(workflow: Startable[Any]) -> VersionInfo:
     definition = workflow.definition
     return VersionInfo(
         version=workflow.version,

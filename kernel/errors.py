@@ -8,6 +8,7 @@
     ├── Refused                    the caller asked for something that cannot be; nothing was stored
     │   ├── InvalidInput           the request does not fit its model or its limits
     │   ├── NotFound               no such run, workflow or stage (or it is another tenant's)
+    │   ├── Forbidden              it exists, but who asks has none of the roles that it takes
     │   ├── Conflict               it exists, but its present state does not allow this
     │   ├── Gone                   it was there, and never will be again: too late, or something else took its place
     │   └── NotDeployed            this deployment does not have the workflow that it takes; one that has it can
@@ -68,6 +69,10 @@ class InvalidInput(Refused):
 
 class NotFound(Refused):
     """No such run, workflow or stage, or it belongs to another tenant."""
+
+
+class Forbidden(Refused):
+    """Whoever asks has none of the roles that it takes."""
 
 
 class Conflict(Refused):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from kernel.errors import InvalidInput
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
+_ROLE = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}\Z", re.ASCII)
+_MAX_ROLES = 50
 _MAX_KEY = 256
 _MAX_REASON = 500
 
@@ -52,6 +55,23 @@ def check_event_id(id_: str) -> str:
         message = "an event's id is 1 to 64 letters, digits, underscores, dots, colons and hyphens"
         raise InvalidInput(message, (("id", message),))
     return id_
+
+
+def check_roles(roles: Collection[str]) -> tuple[str, ...]:
+    """What somebody is allowed to act as: at most 50 roles.
+
+    Raises:
+        InvalidInput: one is none, or there are too many.
+    """
+    if len(roles) > _MAX_ROLES or not all(map(is_role, roles)):
+        message = f"roles are at most {_MAX_ROLES}, each of 1 to 64 letters, digits and _ . : / @ -"
+        raise InvalidInput(message, (("roles", message),))
+    return tuple(dict.fromkeys(roles))
+
+
+def is_role(role: object) -> bool:
+    """Whether this can be a role's name at all."""
+    return isinstance(role, str) and _ROLE.match(role) is not None
 
 
 def check_reason(reason: str) -> str:

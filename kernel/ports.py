@@ -210,6 +210,7 @@ class Inbox(Struct, frozen=True, kw_only=True):
         digest: of name and body, so that a repeated event is told from another one.
         at: when it was accepted, in milliseconds.
         by: who sent it.
+        roles: what they are allowed to act as.
         due_shard, due: keys of the *due* index; ``due`` is absent once it is settled.
         seq: number of the commit that applied it.
         refused: why it was not applied.
@@ -226,6 +227,7 @@ class Inbox(Struct, frozen=True, kw_only=True):
     due: int | None
     seq: int = 0
     refused: str = ""
+    roles: tuple[str, ...] = ()
     ttl: int
 
     @property

@@ -130,6 +130,8 @@ def _inbox(item: Inbox) -> Attributes:
         "seq": {"N": str(item.seq)},
         "refused": {"S": item.refused},
     }
+    if item.roles:
+        attributes["roles"] = {"S": " ".join(item.roles)}
     if item.due is not None:
         attributes["due"] = {"N": str(item.due)}
     return attributes
@@ -252,6 +254,7 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
         due=number(raw, "due") if "due" in raw else None,
         seq=number(raw, "seq"),
         refused=text(raw, "refused"),
+        roles=tuple(text(raw, "roles").split()) if "roles" in raw else (),
         ttl=number(raw, "ttl"),
     )
 

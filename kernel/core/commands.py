@@ -100,6 +100,8 @@ class Receive(Struct, frozen=True):
     name: str
     payload: Value
     chain: Chain
+    by: str = ""
+    roles: tuple[str, ...] = ()
 
 
 class Answer(Struct, frozen=True):

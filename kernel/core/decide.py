@@ -11,12 +11,25 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.definition import CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import Complete, Directive, Fail, Listen, Reject, Schedule, SetTimer, Skip, Take
+from kernel.core.definition import DATA, CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
+from kernel.core.directives import (
+    Complete,
+    Depart,
+    Directive,
+    Enter,
+    Fail,
+    Listen,
+    Reject,
+    Schedule,
+    SetTimer,
+    Skip,
+    Stay,
+    Take,
+)
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
@@ -40,8 +53,12 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    StateEntered,
     TimerFired,
     TimerSet,
+    TransitionStarted,
+    TransitionTaken,
+    Value,
     WaitMatched,
     WaitStarted,
 )
@@ -63,10 +80,17 @@ class Stale(Exception):
 
 
 class Decision(Struct, frozen=True):
-    """The events of one commit, and the state once they are folded."""
+    """The events of one commit, and the state once they are folded.
+
+    Attributes:
+        events: in order.
+        state: once they are folded.
+        data: a machine's new data, as JSON text, if it has changed.
+    """
 
     events: Sequence[AnyEvent]
     state: State
+    data: bytes | None = None
 
 
 def decide(definition: Definition | None, state: State, command: c.Command, now: int, recall: Recall) -> Decision:
@@ -83,18 +107,20 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
         Stale: what the command speaks of is no longer current.
         Conflict: the state of the run does not allow it.
         Gone: a callback's answer comes after its limit.
+        Forbidden: whoever sent an event has none of the roles that it takes.
+        Later: an event is to be applied once the run is further on.
         NotFound: it names a stage that the workflow does not have.
         MissingValue: an outcome is needed that is not at hand.
     """
     draft = _Draft(definition, state, now, recall)
     _DECISIONS[type(command)](draft, command)
-    return Decision(draft.events, draft.state)
+    return Decision(draft.events, draft.state, draft.data)
 
 
 class _Draft:
     """A commit in the making: its events, and the state with them folded in."""
 
-    __slots__ = ("definition", "events", "now", "recall", "rejected", "state")
+    __slots__ = ("data", "definition", "events", "now", "recall", "rejected", "state")
 
     def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
         self.definition = definition
@@ -104,6 +130,7 @@ class _Draft:
         self.state.asleep = None
         self.recall = recall
         self.rejected = 0
+        self.data: bytes | None = None
         self.events: list[AnyEvent] = []
 
     def spec(self, stage: str) -> StageSpec:
@@ -112,6 +139,8 @@ class _Draft:
 
     def values(self, stage: str) -> Given:
         """The outcome of a stage as of this very commit."""
+        if stage == DATA and self.data is not None:
+            return self.data
         found = recorded(self.state, stage)
         return self.recall(stage, found) if isinstance(found, int) else found
 
@@ -132,8 +161,15 @@ class _Draft:
             self.events.append(event)
             if program is not None and state.status is RunStatus.RUNNING:
                 waiting.extend(map(self.event_of, program.react(state, event, self.values)))
-            if not waiting and state.stages and not state.active and not state.status.finished:
+            if not waiting and not state.status.finished and self._settled():
                 waiting.extend(self._settle())
+
+    def _settled(self) -> bool:
+        """Nothing more follows by itself, and nobody is at work; of a machine, its program knows."""
+        state = self.state
+        if state.place is not None and state.status is RunStatus.RUNNING:
+            return self.definition is not None
+        return bool(state.stages) and not state.active
 
     def note(self, event: AnyEvent) -> None:
         """Add an event that the program has no say in, and that nothing follows from."""
@@ -146,6 +182,8 @@ class _Draft:
             self.rejected += 1
             if self.rejected > TOLD_IN_FULL:
                 directive = Reject(directive.stage, replace(directive.error, message="", traceback=""))
+        if isinstance(directive, Enter | Depart | Stay) and directive.data is not None:
+            self.data = directive.data
         return _event_of(directive)
 
     def _settle(self) -> Sequence[AnyEvent]:
@@ -217,7 +255,7 @@ class _Draft:
         self.emit(StageFailed(stage, attempt, error, retry_at, answer))
 
 
-def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each directive
+def _event_of(directive: Directive) -> AnyEvent:  # noqa: C901, PLR0911 - one for each directive
     match directive:
         case Schedule(stage=stage):
             return StageScheduled(stage)
@@ -227,6 +265,12 @@ def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each
             return WaitStarted(wait, events, until)
         case Take(wait=wait, event=event):
             return WaitMatched(wait, event)
+        case Enter(state=state, transition=transition, event=event):
+            return StateEntered(state, transition, event, _value(directive.data))
+        case Depart(transition=transition, event=event):
+            return TransitionStarted(transition, event, _value(directive.data))
+        case Stay(transition=transition, event=event):
+            return TransitionTaken(transition, event, _value(directive.data))
         case Skip(stage=stage):
             return StageSkipped(stage)
         case Reject(stage=stage, error=error):
@@ -239,8 +283,12 @@ def _event_of(directive: Directive) -> AnyEvent:  # noqa: PLR0911 - one for each
             return CompensationStarted(directive.stages, directive.error)
 
 
+def _value(text: bytes | None) -> Value | None:
+    return None if text is None else Value(json=Raw(text))
+
+
 def _begin(draft: _Draft, command: c.Begin) -> None:
-    if draft.state.stages or draft.state.status.finished:
+    if draft.state.begun or draft.state.status.finished:
         message = "the run has begun already"
         raise Stale(message)
     draft.going_on()
@@ -339,7 +387,14 @@ def _receive(draft: _Draft, command: c.Receive) -> None:
     if state.status is not RunStatus.RUNNING:
         message = f"run {state.identity.run} is {state.status}: it takes no events any more"
         raise Conflict(message)
-    draft.emit(EventReceived(command.event, command.name, command.payload))
+    definition = draft.definition
+    assert definition is not None  # noqa: S101 - only a worker that has the definition applies an event
+    definition.program.require_event(state, command.name, command.roles)
+    who = (command.by, command.roles) if definition.selective else ("", ())
+    draft.emit(EventReceived(command.event, command.name, command.payload, *who))
+    if definition.selective and command.event in state.events and not state.status.finished:
+        message = f"event {command.name} is refused: none of the conditions hold on which it would be taken"
+        raise Conflict(message)
     if len(state.events) > KEPT:
         message = f"run {state.identity.run} keeps {KEPT} events already that nothing has waited for so far"
         raise Conflict(message)
@@ -485,6 +540,7 @@ def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[
         known = ", ".join(id_ for id_ in definition.stages if not id_.startswith(COMPENSATE))
         message = f"workflow {definition.id} has no stage {stage!r}; it has {known}"
         raise NotFound(message)
+    definition.program.require_rerun(draft.state, stage)
     for needed in definition.program.needs(stage):
         outcome = draft.state.stages.get(needed)
         failed = outcome is not None and outcome.status is StageStatus.FAILED

@@ -5,7 +5,7 @@ All durations are milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -43,6 +43,10 @@ EVENT = "event:"
 """Prefix of the name under which what an event carries is looked up that no wait has taken so far."""
 
 
+DATA = "data:"
+"""Stands for a machine's data, likewise."""
+
+
 def recorded(state: State, stage: str) -> Given | int:
     """A finished stage's outcome: itself where the state tells it, else the number of the commit that holds it.
 
@@ -51,6 +55,8 @@ def recorded(state: State, stage: str) -> Given | int:
     """
     if stage == RUN_INPUT:
         return 0
+    if stage == DATA and state.place is not None:
+        return state.place.seq
     if stage.startswith(EVENT):
         return state.events[stage.removeprefix(EVENT)].seq
     found = state.stages.get(stage)
@@ -152,6 +158,24 @@ class StageSpec(Struct, frozen=True):
     callback: CallbackPolicy | None = None
 
 
+class Later(Exception):
+    """Whether an external event counts shows only once the run is further on: it is to be applied then."""
+
+
+class Available(Struct, frozen=True, omit_defaults=True):
+    """An external event that a run can take as it stands.
+
+    Attributes:
+        event: its name.
+        roles: of whom it is taken: one of these roles is enough; of everybody if there are none.
+        to: the states that it may lead to; of a machine.
+    """
+
+    event: str
+    roles: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+
+
 class Program(Protocol):
     """What decides what comes next. The kernel turns its directives into events and knows nothing else of it."""
 
@@ -164,10 +188,34 @@ class Program(Protocol):
         ...
 
     def settle(self, state: State, values: Values) -> Sequence[Directive]:
-        """What follows when no stage is active: complete, fail, compensate, or begin what was left out.
+        """What follows once nothing more does by itself: complete, fail, compensate, or begin what was left out.
+
+        Asked when no stage is active, of a machine always.
 
         Raises:
             MissingValue: as ``react``.
+        """
+        ...
+
+    def require_event(self, state: State, event: str, roles: Collection[str]) -> None:
+        """See to it that an external event of this name may come, from somebody with these roles, as the run stands.
+
+        Raises:
+            Conflict: it may not; the message says what may.
+            Forbidden: it may, but not from them.
+            Later: it may soon; until then nobody can tell.
+        """
+        ...
+
+    def available(self, state: State) -> Sequence[Available]:
+        """The external events that the run can take as it stands."""
+        ...
+
+    def require_rerun(self, state: State, stage: str) -> None:
+        """See to it that the finished run can go on from this stage.
+
+        Raises:
+            Conflict: it cannot.
         """
         ...
 
@@ -200,10 +248,11 @@ class Definition(Struct, frozen=True):
         code: what runs each of them; only ``kernel.shell.execute`` looks inside.
         events: what reads each external event that the workflow waits for, by name; only ``kernel.shell.receive`` looks
             inside.
-        waits: what reads the event that each wait got, by its id; only tests look inside.
+        waits: what reads the event that each wait got, by its id, and a machine's data; only tests look inside.
         deadline: how long a run may take in all; the deployment's default when absent.
         chain: whether a worker goes on to the next stage in the same commit and invocation.
         undo_on_cancel: whether a cancelled run is undone.
+        selective: an external event is taken at once, as the run stands, or refused; else it is kept for later.
     """
 
     id: str
@@ -217,3 +266,4 @@ class Definition(Struct, frozen=True):
     deadline: int | None = None
     chain: bool = True
     undo_on_cancel: bool = False
+    selective: bool = False

@@ -35,6 +35,31 @@ class Take(Struct, frozen=True):
     event: str
 
 
+class Enter(Struct, frozen=True):
+    """A machine enters this state: by a transition, with an external event and new data, as far as there are any."""
+
+    state: str
+    transition: str = ""
+    event: str = ""
+    data: bytes | None = None
+
+
+class Depart(Struct, frozen=True):
+    """A machine leaves its state, and does the work of this transition before it enters the next one."""
+
+    transition: str
+    event: str = ""
+    data: bytes | None = None
+
+
+class Stay(Struct, frozen=True):
+    """A machine takes this transition within its state."""
+
+    transition: str
+    event: str = ""
+    data: bytes | None = None
+
+
 class Skip(Struct, frozen=True):
     """This stage does not run; what depends on it sees ``None``."""
 
@@ -65,4 +90,4 @@ class Compensate(Struct, frozen=True):
     error: ErrorRecord
 
 
-Directive = Schedule | SetTimer | Listen | Take | Skip | Reject | Complete | Fail | Compensate
+Directive = Schedule | SetTimer | Listen | Take | Enter | Depart | Stay | Skip | Reject | Complete | Fail | Compensate

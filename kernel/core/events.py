@@ -243,12 +243,19 @@ class WaitStarted(Event, frozen=True, omit_defaults=True):
     until: int | None = None
 
 
-class EventReceived(Event, frozen=True):
-    """An external event, applied once: its id, its name, and what it carries."""
+class EventReceived(Event, frozen=True, omit_defaults=True):
+    """An external event, applied once: its id, its name, and what it carries.
+
+    Attributes:
+        by: who sent it, where that decides whether it counts.
+        roles: what they are allowed to act as.
+    """
 
     event: str
     name: str
     payload: Value
+    by: str = ""
+    roles: tuple[str, ...] = ()
 
 
 class WaitMatched(Event, frozen=True):
@@ -256,6 +263,46 @@ class WaitMatched(Event, frozen=True):
 
     wait: str
     event: str
+
+
+class StateEntered(Event, frozen=True, omit_defaults=True):
+    """A machine is in this state now. What was under way in the one before is stale; its timers never fire.
+
+    Attributes:
+        state: the state's id.
+        transition: what led there; empty for the first state.
+        event: id of the external event that was taken for it, if one was.
+        data: the machine's data from here on; as before if absent.
+    """
+
+    state: str
+    transition: str = ""
+    event: str = ""
+    data: Value | None = None
+
+
+class TransitionStarted(Event, frozen=True, omit_defaults=True):
+    """A machine has left its state; it enters the next one once the work of this transition is done.
+
+    Attributes:
+        transition, event, data: as in ``StateEntered``.
+    """
+
+    transition: str
+    event: str = ""
+    data: Value | None = None
+
+
+class TransitionTaken(Event, frozen=True, omit_defaults=True):
+    """A machine stays in its state, and what is under way there goes on: an internal transition.
+
+    Attributes:
+        transition, event, data: as in ``StateEntered``.
+    """
+
+    transition: str
+    event: str = ""
+    data: Value | None = None
 
 
 class LeaseExpired(Event, frozen=True):
@@ -296,6 +343,9 @@ AnyEvent = (
     | WaitStarted
     | EventReceived
     | WaitMatched
+    | StateEntered
+    | TransitionStarted
+    | TransitionTaken
     | LeaseExpired
     | Slept
     | Closed

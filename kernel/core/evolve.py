@@ -29,16 +29,19 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    StateEntered,
     TimerFired,
     TimerSet,
+    TransitionStarted,
+    TransitionTaken,
     Value,
     WaitMatched,
     WaitStarted,
 )
-from kernel.core.state import Kept, Pause, RunStatus, StageState, StageStatus, State
+from kernel.core.state import Kept, Pause, Place, RunStatus, StageState, StageStatus, State
 from kernel.errors import CorruptLog
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Changes whenever the fold, the shape of ``State`` or the event format does: another version's snapshot is ignored."""
 
 
@@ -255,12 +258,55 @@ def _wait_started(state: State, event: WaitStarted) -> None:
 
 
 def _event_received(state: State, event: EventReceived) -> None:
-    state.events[event.event] = Kept(event.name, state.seq, _external(event.payload))
+    state.events[event.event] = Kept(event.name, state.seq, _external(event.payload), event.roles)
 
 
 def _wait_matched(state: State, event: WaitMatched) -> None:
     taken = state.events.pop(event.event)
     _put(state, event.wait, StageState(StageStatus.COMPLETED, seq=taken.seq, external=taken.external))
+
+
+def _state_entered(state: State, event: StateEntered) -> None:
+    _forget(state)
+    taken = 0 if state.place is None else state.place.taken + (not state.place.transition)
+    state.place = _moved_on(state, event, Place(event.state, state.at, state.seq, taken))
+
+
+def _transition_started(state: State, event: TransitionStarted) -> None:
+    _forget(state)
+    old = _place(state)
+    new = replace(old, taken=old.taken + 1, transition=event.transition)
+    state.place = _moved_on(state, event, new)
+
+
+def _transition_taken(state: State, event: TransitionTaken) -> None:
+    old = _place(state)
+    state.place = _moved_on(state, event, replace(old, taken=old.taken + 1))
+
+
+def _place(state: State) -> Place:
+    if state.place is None:
+        message = "a transition of a machine that has not begun"
+        raise LookupError(message)
+    return state.place
+
+
+def _moved_on(state: State, event: StateEntered | TransitionStarted | TransitionTaken, new: Place) -> Place:
+    """The place, with the data that the event gives or leaves; the external event is nobody else's any more."""
+    if event.event:
+        del state.events[event.event]
+    if event.data is not None:
+        return replace(new, seq=state.seq, external=_external(event.data))
+    old = _place(state)
+    return replace(new, seq=old.seq, external=old.external)
+
+
+def _forget(state: State) -> None:
+    """A machine moves on: what was under way where it was is stale, and should it come again, it is done anew."""
+    if state.stages:
+        state.redone = state.redone | {stage: state.redone.get(stage, 0) + 1 for stage in state.stages}
+    state.stages.clear()
+    state.active.clear()
 
 
 def _lease_expired(state: State, event: LeaseExpired) -> None:
@@ -296,6 +342,9 @@ _FOLDS: dict[type[Any], Callable[[State, Any], None]] = {
     WaitStarted: _wait_started,
     EventReceived: _event_received,
     WaitMatched: _wait_matched,
+    StateEntered: _state_entered,
+    TransitionStarted: _transition_started,
+    TransitionTaken: _transition_taken,
     LeaseExpired: _lease_expired,
     Slept: _slept,
     Closed: _closed,

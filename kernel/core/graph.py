@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.core.definition import MissingValue, StageSpec, Strategy, Values
+from kernel.core.definition import Available, MissingValue, StageSpec, Strategy, Values
 from kernel.core.directives import Compensate, Complete, Directive, Fail, Listen, Reject, Schedule, SetTimer, Skip, Take
 from kernel.core.events import (
     AnyEvent,
@@ -77,7 +77,12 @@ class Graph:
         for node in nodes:
             for needed in node.after:
                 dependents[needed].append(node.spec.id)
+        self.ids = frozenset(self._nodes)
         self._dependents: Mapping[str, tuple[str, ...]] = {id_: tuple(ids) for id_, ids in dependents.items()}
+
+    def begin(self, state: State, values: Values) -> Sequence[Directive]:
+        """Schedule or skip what depends on nothing."""
+        return self._ready(state, self._roots, values)
 
     def react(self, state: State, event: AnyEvent, values: Values) -> Sequence[Directive]:  # noqa: C901, PLR0911 - one case for each event
         """Schedule or skip what became ready."""
@@ -95,7 +100,7 @@ class Graph:
             case EventReceived(event=event_id):
                 return self._taking(state, state.active, (event_id,), values)
             case RunCreated():
-                return self._ready(state, self._roots, values)
+                return self.begin(state, values)
             case StageFailed(stage=stage, retry_at=None):
                 node = self._nodes.get(stage)
                 if node and node.spec.on_failure is Strategy.PROCEED:
@@ -190,6 +195,18 @@ class Graph:
         error = replace(recorded, traceback="")  # the stage's own record keeps it
         undo = self.undo(state) if any(spec.on_failure is Strategy.COMPENSATE for _, spec in failed) else ()
         return (Compensate(undo, error),) if undo else (Fail(error),)
+
+    def require_event(self, state: State, event: str, roles: Collection[str]) -> None:
+        """Nothing is refused: what no wait has taken is kept for one that may come."""
+
+    def available(self, state: State) -> Sequence[Available]:
+        """The events that waits are for which have begun."""
+        waiting = (self._nodes[id_].listening for id_ in state.active if id_ in self._nodes)
+        names = (name for listening in waiting if listening is not None for name in listening.events)
+        return [Available(name) for name in dict.fromkeys(names)]
+
+    def require_rerun(self, state: State, stage: str) -> None:
+        """Any stage will do, as long as what it depends on has an outcome."""
 
     def undo(self, state: State) -> tuple[str, ...]:
         """Completed stages that have a compensation, latest completion first."""

@@ -94,7 +94,7 @@ def plan(  # noqa: PLR0911 - one for each step
         return Overdue()
     if state.paused is not None:
         return _paused(state, state.paused, sure, skew, leases)
-    if not state.stages:
+    if not state.begun:
         return Start()
     if hint in state.active and (step := _step(state, hint, sure, leases)):
         return step

@@ -89,10 +89,32 @@ class Kept(Struct, frozen=True, omit_defaults=True, array_like=True):
         name: its class.
         seq: number of the commit that received it, which holds what it carries.
         external: where that is, when it is not in the commit itself.
+        roles: what who sent it is allowed to act as.
     """
 
     name: str
     seq: int
+    external: Value | None = None
+    roles: tuple[str, ...] = ()
+
+
+class Place(Struct, frozen=True, omit_defaults=True, array_like=True):
+    """Where a machine is.
+
+    Attributes:
+        state: the state it is in, or has left last.
+        since: when it entered it, in milliseconds.
+        seq: number of the commit that holds the machine's data.
+        taken: how many transitions it has taken so far, internal ones among them.
+        transition: the one whose work is under way, if the machine is between two states.
+        external: where its data is, when that is not in the commit itself.
+    """
+
+    state: str
+    since: int
+    seq: int
+    taken: int = 0
+    transition: str = ""
     external: Value | None = None
 
 
@@ -135,7 +157,8 @@ class State(Struct):
         seq: number of the last commit folded.
         at: time of that commit.
         status: where the run stands.
-        stages: every stage, timer and wait that has begun, in order of first appearance.
+        stages: every stage, timer and wait that has begun, in order of first appearance; of a machine, those of the
+            state or transition that it is in.
         active: ids of the stages that are not finished, in order of first appearance.
         deadline: when the run is failed, whatever it does.
         asleep: until when nobody needs to look, if the last commit put the run to sleep.
@@ -150,8 +173,9 @@ class State(Struct):
         compensation: ``""``, ``complete`` or ``incomplete``; while compensating, whether all went well so far.
         milestones: numbers of the commits that hold run-level events, oldest first.
         events: external events that were received and that no wait has taken, by id, in order.
-        redone: how often a completed stage was forgotten to be run anew, by stage; absent for never.
+        redone: how often a stage was forgotten to be run anew, by stage; absent for never.
         paused: nothing starts; whatever its status, but never of a run that is over.
+        place: where a machine is, once it has begun.
     """
 
     identity: Identity
@@ -175,6 +199,12 @@ class State(Struct):
     redone: dict[str, int] = {}
     events: dict[str, Kept] = {}
     paused: Pause | None = None
+    place: Place | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Its program has been started."""
+        return bool(self.stages) or self.place is not None
 
     @classmethod
     def initial(cls, identity: Identity) -> State:

@@ -2,6 +2,7 @@
 
 from kernel.define.code import NotYet, StageCode, Suspended
 from kernel.define.context import AwaitCallback, Context, Failed, Handle, Log, NoConfig, Pending, Suspend
+from kernel.define.machine import Machine, State, Transition
 from kernel.define.policy import OnCancel, OnFailure, Retry
 from kernel.define.registry import Registry
 from kernel.define.stage import Stage, stage
@@ -13,6 +14,7 @@ __all__ = [
     "Failed",
     "Handle",
     "Log",
+    "Machine",
     "NoConfig",
     "NotYet",
     "OnCancel",
@@ -22,8 +24,10 @@ __all__ = [
     "Retry",
     "Stage",
     "StageCode",
+    "State",
     "Suspend",
     "Suspended",
+    "Transition",
     "Workflow",
     "stage",
 ]

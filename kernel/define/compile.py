@@ -11,7 +11,7 @@ from kernel.core.events import COMPENSATE, ErrorRecord
 from kernel.core.graph import Graph, Listening, Node
 from kernel.define.code import Place, StageCode
 from kernel.define.context import Failed
-from kernel.define.external import WaitCode, codes_of
+from kernel.define.external import ValueCode, codes_of
 from kernel.define.model import codec_of
 from kernel.define.plan import Placed, Timer, Wait
 from kernel.define.shape import describe, name_of
@@ -31,6 +31,24 @@ def definition_of(plan: Plan) -> Definition:
         DefinitionError: it is not complete.
     """
     plan.require_complete()
+    graph, specs, code = parts_of(plan)
+    return Definition(
+        id=plan.id,
+        version=plan.version,
+        fingerprint=_fingerprint(plan),
+        program=graph,
+        stages=specs,
+        code=code,
+        events=codes_of([step.events for step in plan.steps.values() if isinstance(step, Wait)]),
+        waits={id_: ValueCode(codec_of(step.gives)) for id_, step in plan.steps.items() if isinstance(step, Wait)},
+        deadline=plan.deadline,
+        chain=plan.chain,
+        undo_on_cancel=plan.on_cancel == "compensate",
+    )
+
+
+def parts_of(plan: Plan) -> tuple[Graph, dict[str, StageSpec], dict[str, StageCode]]:
+    """A plan's graph; its stages, compensations among them: what the kernel knows of each, and what runs it."""
     # One who writes compensations means them to be used: "stop" would silently leave them unused.
     undoable = any(each.stage.options.compensate for each in plan.placed.values())
     default = Strategy(plan.on_failure or ("compensate" if undoable else "stop"))
@@ -54,19 +72,7 @@ def definition_of(plan: Plan) -> Definition:
         if step.stage.options.compensate:
             specs[COMPENSATE + id_] = step.stage.compensation_spec()
             code[COMPENSATE + id_] = _compensation(step, place)
-    return Definition(
-        id=plan.id,
-        version=plan.version,
-        fingerprint=_fingerprint(plan),
-        program=Graph(nodes, tuple(id_ for id_ in plan.current if id_ != RUN_INPUT)),
-        stages=specs,
-        code=code,
-        events=codes_of(plan),
-        waits={id_: WaitCode(codec_of(step.gives)) for id_, step in plan.steps.items() if isinstance(step, Wait)},
-        deadline=plan.deadline,
-        chain=plan.chain,
-        undo_on_cancel=plan.on_cancel == "compensate",
-    )
+    return Graph(nodes, tuple(id_ for id_ in plan.current if id_ != RUN_INPUT)), specs, code
 
 
 def _code(placed: Placed, place: Place) -> StageCode:
@@ -170,7 +176,18 @@ def _given(plan: Plan, step: Step) -> Callable[[Values], Sequence[Any]]:
 def _fingerprint(plan: Plan) -> str:
     """Digest of structure and models: of all that a run under way relies on, never of bodies or policies."""
     seen: set[type] = set()
-    lines = [f"{describe(plan.input, seen)} -> {plan.current}"]
+    lines = [f"{describe(plan.input, seen)} -> {plan.current}", *structure_of(plan, seen)]
+    return digest_of(lines)
+
+
+def digest_of(lines: Sequence[str]) -> str:
+    """A fingerprint of these lines."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def structure_of(plan: Plan, seen: set[type]) -> Sequence[str]:
+    """A line for each step, as a fingerprint has it; models that were ``seen`` are spelt out no more."""
+    lines: list[str] = []
     for id_, placed in plan.steps.items():
         gated = f" gated by {placed.gates}" if placed.gates else ""
         if isinstance(placed, Timer):
@@ -193,4 +210,4 @@ def _fingerprint(plan: Plan) -> str:
             f"{'answered by a callback ' if contract.awaits else ''}"
             f"takes and gives {' '.join(describe(each, seen) for each in types)}"
         )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return lines

@@ -13,7 +13,7 @@ from kernel.define.model import codec_of, plain_json
 from kernel.errors import DefinitionError, InvalidInput
 
 if TYPE_CHECKING:
-    from kernel.define.plan import Plan
+    from kernel.define.plan import Outline
     from kernel.define.stage import AnyStage
 
 
@@ -50,7 +50,7 @@ def require_preset(given: object, stage: AnyStage, what: str) -> None:
         raise DefinitionError(f"{what}: {error}") from error
 
 
-def configure(plan: Plan, config: Mapping[str, object] | None, preset: str | None) -> bytes | None:
+def configure(plan: Outline, config: Mapping[str, object] | None, preset: str | None) -> bytes | None:
     """What ``Workflow.configure`` says."""
     if preset is not None and (not isinstance(preset, str) or preset not in plan.presets):
         raise InvalidInput(f"workflow {plan.id} has no preset {preset!r}; there are: {_listed(plan.presets)}")
@@ -74,7 +74,7 @@ def configure(plan: Plan, config: Mapping[str, object] | None, preset: str | Non
     return msgspec.json.encode(complete) if complete else None
 
 
-def same(plan: Plan, one: bytes | None, other: bytes | None) -> bool:
+def same(plan: Outline, one: bytes | None, other: bytes | None) -> bool:
     """Whether two recorded configurations are equal, though their texts may not be."""
     if one is None or other is None:
         return one is other

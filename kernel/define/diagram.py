@@ -59,14 +59,14 @@ def flowchart(plan: Plan, title: str, progress: Iterable[Progress] = ()) -> str:
     """
     shown = {each.stage: each for each in progress}
     names = {id_: f"s{number}" for number, id_ in enumerate(plan.steps, start=1)} | {RUN_INPUT: "input"}
-    lines = ["---", f"title: {_quoted(title)}", "---", "flowchart TD"]
-    lines.append(f"    input([{_quoted(name_of(plan.input))}])")
+    lines = ["---", f"title: {quoted(title)}", "---", "flowchart TD"]
+    lines.append(f"    input([{quoted(name_of(plan.input))}])")
     for id_, step in plan.steps.items():
         held = {source for gate in step.gates for source in plan.steps[gate].sources}  # what leads to its timer
         leading = [names[source] for source in (*dict.fromkeys(step.sources), *step.gates) if source not in held]
         lines += (f"    {line}" for line in _step(names[id_], id_, step, leading, shown))
     result = ", ".join(name_of(plan.gives(source)) for source in plan.current)
-    lines.append(f"    result([{_quoted(result)}])")
+    lines.append(f"    result([{quoted(result)}])")
     lines += (f"    {names[source]} --> result" for source in plan.gates or plan.current)
     used = {each.status for each in shown.values()}
     lines += (f"    classDef {status} {style}" for status, style in STYLES.items() if status in used)
@@ -85,7 +85,7 @@ def _step(
         return
     undo, undone = step.stage.options.compensate, shown.get(COMPENSATE + id_)
     yield _node(name, (id_, *_details(step), *_progress(progress)), progress)
-    arrow = "-->" if step.condition is None else f"-->|{_quoted(_condition(step))}|"
+    arrow = "-->" if step.condition is None else f"-->|{quoted(_condition(step))}|"
     yield from (f"{source} {arrow} {name}" for source in leading)
     if undo is not None:
         yield _node(f"{name}u", (undo.__name__, *_progress(undone)), undone)
@@ -94,24 +94,24 @@ def _step(
 
 def _node(name: str, label: Iterable[str], shown: Progress | None, left: str = "[", right: str = "]") -> str:
     style = f":::{shown.status}" if shown is not None and shown.status in STYLES else ""
-    return f"{name}{left}{_quoted(*label)}{right}{style}"
+    return f"{name}{left}{quoted(*label)}{right}{style}"
 
 
 def _wait(step: Timer | Wait) -> Iterator[str]:
     if isinstance(step, Wait):
         yield f"wait for {' or '.join(event.__name__ for event in step.events)}"
         if step.match is not None:
-            yield f"if {_name(step.match) or 'it matches'}"
+            yield f"if {name_of_function(step.match) or 'it matches'}"
         if step.timeout is not None:
-            yield f"for {_duration(step.timeout)} at most"
+            yield f"for {duration(step.timeout)} at most"
         return
     match step.until:
-        case timedelta() as duration:
-            yield f"sleep {_duration(duration)}"
+        case timedelta() as length:
+            yield f"sleep {duration(length)}"
         case datetime() as instant:
             yield f"sleep until {instant.isoformat(sep=' ', timespec='seconds')}"
         case when:
-            yield f"sleep until {_name(when) or 'a time'}"
+            yield f"sleep until {name_of_function(when) or 'a time'}"
 
 
 def _details(placed: Placed) -> Iterator[str]:
@@ -120,8 +120,8 @@ def _details(placed: Placed) -> Iterator[str]:
     if options.at_most_once:
         yield "at most once"
     if options.every is not None and options.limit is not None:
-        yield f"checked every {_duration(options.every)}"
-        yield f"for {_duration(options.limit)} at most"
+        yield f"checked every {duration(options.every)}"
+        yield f"for {duration(options.limit)} at most"
 
 
 def _progress(shown: Progress | None) -> Iterator[str]:
@@ -133,25 +133,26 @@ def _progress(shown: Progress | None) -> Iterator[str]:
 
 
 def _condition(placed: Placed) -> str:
-    name = _name(placed.condition)
+    name = name_of_function(placed.condition)
     return f"if {name}" if name else "on a condition"
 
 
-def _name(function: object) -> str:
+def name_of_function(function: object) -> str:
     """Its name, if it has one that says anything."""
     name = getattr(function, "__name__", "")
     return name if name.isidentifier() else ""
 
 
-def _duration(duration: timedelta) -> str:
-    seconds = duration.total_seconds()
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
+def duration(length: timedelta) -> str:
+    """It, in the largest unit that it is a whole number of."""
+    seconds = length.total_seconds()
+    for unit, lasts in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if seconds >= lasts and seconds % lasts == 0:
+            return f"{seconds / lasts:g} {unit}"
     return f"{seconds:g} s"
 
 
-def _quoted(*lines: str) -> str:
+def quoted(*lines: str) -> str:
     """A text that Mermaid takes for nothing else; of several lines."""
     return f'"{"<br/>".join(line.translate(_ENTITIES) for line in lines)}"'
 

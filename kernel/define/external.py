@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from pydantic import BaseModel
 
 from kernel.define.model import Codec, Value, codec_of, is_model, union
-from kernel.define.plan import Wait
 from kernel.define.shape import require_json
 from kernel.define.stage import require_id
 from kernel.errors import DefinitionError, InvalidInput
-
-if TYPE_CHECKING:
-    from kernel.define.plan import Plan
 
 MOST = 3
 """Events that one wait may be for."""
@@ -49,25 +44,24 @@ class EventCode(Struct, frozen=True):
         return text
 
 
-class WaitCode(Struct, frozen=True):
-    """Reads what a wait gives."""
+class ValueCode(Struct, frozen=True):
+    """Reads what no stage gives: the event that a wait got, or a machine's data."""
 
     codec: Codec
 
     def read_output(self, data: bytes) -> Value:
-        """The event that it got; None if its time was up."""
+        """The value; None for a wait whose time was up."""
         return None if data == b"null" else self.codec.load(data)
 
 
-def codes_of(plan: Plan) -> Mapping[str, EventCode]:
-    """What reads each event that a workflow waits for, by name."""
-    waits = [step for step in plan.steps.values() if isinstance(step, Wait)]
-    classes = {event.__name__: event for wait in waits for event in wait.events}
+def codes_of(waits: Sequence[Sequence[type[BaseModel]]]) -> Mapping[str, EventCode]:
+    """What reads each event that a workflow waits for, by name, where each wait is for one of several."""
+    classes = {event.__name__: event for events in waits for event in events}
     return {
         name: EventCode(
             event,
             codec_of(event),
-            tuple(codec_of(union(wait.events)) for wait in waits if event in wait.events and len(wait.events) > 1),
+            tuple(codec_of(union(tuple(events))) for events in waits if event in events and len(events) > 1),
         )
         for name, event in classes.items()
     }

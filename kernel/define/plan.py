@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from pydantic import BaseModel
 
-from kernel.core.definition import RUN_INPUT
+from kernel.core.definition import DATA, RUN_INPUT
 from kernel.define.config import require_preset
 from kernel.define.model import Hint, members, union
 from kernel.define.shape import alternatives, fits, name_of
@@ -24,11 +24,15 @@ Presets = Mapping[str, Mapping[str, BaseModel | Mapping[str, Any]]]
 """Named configurations: by name of the preset and id of the stage, a model or some of its fields."""
 
 
+_NO_STEPS = (RUN_INPUT, DATA)
+"""What values come from that no step gives."""
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """A stage, a timer or a wait in its place.
 
     Attributes:
-        sources: where its parameters come from: ids of stages or waits, or ``RUN_INPUT``.
+        sources: where its parameters come from: ids of stages or waits, ``RUN_INPUT``, or a machine's ``DATA``.
         gates: ids of the timers that must have fired before.
     """
 
@@ -38,7 +42,7 @@ class Step(Struct, frozen=True, kw_only=True):
     @property
     def after(self) -> tuple[str, ...]:
         """The stages and timers it waits for, each once."""
-        return tuple(dict.fromkeys(id_ for id_ in (*self.sources, *self.gates) if id_ != RUN_INPUT))
+        return tuple(dict.fromkeys(id_ for id_ in (*self.sources, *self.gates) if id_ not in _NO_STEPS))
 
 
 class Placed(Step, frozen=True, kw_only=True):
@@ -84,15 +88,12 @@ class Timer(Step, frozen=True, kw_only=True):
     until: timedelta | datetime | Callable[..., datetime]
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """What a workflow is made of.
+class Outline(Struct, frozen=True, kw_only=True):
+    """What plans of workflows and of machines have in common.
 
     Attributes:
-        id, version, input, deadline, chain, on_failure, on_cancel, presets: as ``Workflow`` was given them,
-            the deadline in milliseconds.
-        steps: the stages, timers and waits by id, each after all that it depends on.
-        current: the stages whose outputs come next, or are the result.
-        gates: the timers that must have fired before what comes next.
+        id, version, input, deadline, chain, presets: as the workflow or machine was given them, the deadline in
+            milliseconds.
     """
 
     id: str
@@ -100,9 +101,43 @@ class Plan(Struct, frozen=True, kw_only=True):
     input: type[BaseModel]
     deadline: int | None
     chain: bool
+    presets: Presets
+
+    @property
+    def placed(self) -> Mapping[str, Placed]:
+        """The stages by id."""
+        raise NotImplementedError
+
+    def stage(self, id_: str) -> Placed | None:
+        """The stage of this id, if there is one."""
+        return self.placed.get(id_)
+
+    def require_complete(self) -> None:
+        """See to it that presets are for stages and fields that there are.
+
+        Raises:
+            DefinitionError: they are not.
+        """
+        for preset, stages in self.presets.items():
+            what = f"workflow {self.id!r}, preset {preset!r}"
+            for id_, given in stages.items():
+                if (placed := self.stage(id_)) is None:
+                    raise DefinitionError(f"{what}: there is no stage {id_!r}; there are: {', '.join(self.placed)}")
+                require_preset(given, placed.stage, what)
+
+
+class Plan(Outline, frozen=True, kw_only=True):
+    """What a workflow is made of.
+
+    Attributes:
+        on_failure, on_cancel: as ``Workflow`` was given them.
+        steps: the stages, timers and waits by id, each after all that it depends on.
+        current: the stages whose outputs come next, or are the result.
+        gates: the timers that must have fired before what comes next.
+    """
+
     on_failure: OnFailure | None
     on_cancel: OnCancel
-    presets: Presets
     steps: Mapping[str, Placed | Timer | Wait] = {}
     current: tuple[str, ...] = (RUN_INPUT,)
     gates: tuple[str, ...] = ()
@@ -173,12 +208,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         """
         if not self.placed:
             raise DefinitionError(f"workflow {self.id!r} has no stages: add one with .then(stage)")
-        for preset, stages in self.presets.items():
-            what = f"workflow {self.id!r}, preset {preset!r}"
-            for id_, given in stages.items():
-                if (placed := self.stage(id_)) is None:
-                    raise DefinitionError(f"{what}: there is no stage {id_!r}; there are: {', '.join(self.placed)}")
-                require_preset(given, placed.stage, what)
+        super().require_complete()
 
 
 def _called(source: str) -> str:

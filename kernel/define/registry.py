@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kernel.define.policy import milliseconds
-from kernel.define.workflow import Workflow
+from kernel.define.startable import Startable
 from kernel.errors import DefinitionError, NotFound
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kernel.core.definition import Definition
 
-AnyWorkflow = Workflow[Any, *tuple[Any, ...]]
+AnyWorkflow = Startable[Any]
 
 
 class Registry:
@@ -33,7 +33,7 @@ class Registry:
         """
         self._workflows: dict[str, dict[int, AnyWorkflow]] = {}
         for each in workflows:
-            if not isinstance(each, Workflow):
+            if not isinstance(each, Startable):
                 raise DefinitionError(f"Registry: {each!r} is not a workflow")
             each.require_complete()
             versions = self._workflows.setdefault(each.id, {})

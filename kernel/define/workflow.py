@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import cached_property
 from itertools import count as count_from
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVarTuple, overload
 
 from msgspec.structs import replace
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from kernel.define.compile import definition_of
-from kernel.define.config import configure, require_presets, same
 from kernel.define.diagram import flowchart
-from kernel.define.external import codes_of, require_events
-from kernel.define.model import codec_of, is_model
+from kernel.define.external import require_events
 from kernel.define.plan import Placed, Plan, Presets, Timer, Wait
-from kernel.define.policy import OnCancel, OnFailure, OnTimeout, is_whole, milliseconds, require_strategy
-from kernel.define.shape import require_json
+from kernel.define.policy import OnCancel, OnFailure, OnTimeout, milliseconds, require_strategy
 from kernel.define.signature import is_plain, takes
 from kernel.define.stage import From, Stage, require_id
+from kernel.define.startable import In, Startable, require_names
 from kernel.errors import DefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from kernel.core.definition import Definition
     from kernel.define.context import Context
     from kernel.shell.read import RunView
 
-Request = tuple[bytes, bytes | None]
-"""What a run was asked for with: its accepted input and its configuration, as recorded."""
-
 MAX_STAGES = 2_000
 """How many stages a workflow may have, its compensations not counted."""
 
-In = TypeVar("In", bound=BaseModel)
 Model = TypeVar("Model", bound=BaseModel)
 Out = TypeVar("Out")
 Out_co = TypeVar("Out_co", covariant=True)
@@ -68,7 +61,7 @@ class Takes(Protocol[Out_co, *Ins]):
         """Take these, give that."""
 
 
-class Workflow(Generic[In, *Now]):
+class Workflow(Startable[In], Generic[In, *Now]):
     """Stages in order: starts with an ``In``, and has come to the values ``Now``, which the next stage takes.
 
     ::
@@ -112,19 +105,10 @@ class Workflow(Generic[In, *Now]):
         Raises:
             DefinitionError: an argument makes no sense; the message says what to change.
         """
-        require_id(id, "workflow")
         what = f"workflow {id!r}"
-        if not is_whole(version, 1):
-            raise DefinitionError(f"{what}: version is {version!r}: give a whole number from 1")
-        if not is_model(input):
-            raise DefinitionError(f"{what}: input is {input!r}: give a pydantic model")
-        try:
-            require_json(input, f"{what}, its input")
-        except NameError as error:
-            raise DefinitionError(f"{what}: {error}: define it above the workflow") from error
+        require_names(what, id, version, input, presets or {})
         require_strategy(on_failure, f"{what}: on_failure", OnFailure)
         require_strategy(on_cancel, f"{what}: on_cancel", OnCancel)
-        require_presets(presets or {}, what)
         self._plan = Plan(
             id=id,
             version=version,
@@ -138,26 +122,6 @@ class Workflow(Generic[In, *Now]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.id!r} version {self.version}>"
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-        return self._plan.id
-
-    @property
-    def version(self) -> int:
-        """From 1. A run stays with the version that it began with."""
-        return self._plan.version
-
-    @property
-    def presets(self) -> tuple[str, ...]:
-        """Names of its presets."""
-        return tuple(self._plan.presets)
-
-    @property
-    def input(self) -> type[In]:
-        """The model of a run's input."""
-        return cast("type[In]", self._plan.input)
 
     # --- building -----------------------------------------------------------------------------------------
 
@@ -478,56 +442,8 @@ class Workflow(Generic[In, *Now]):
         current = tuple(each.id for each in stages if isinstance(each, Stage))
         return self._of(replace(plan, steps=steps, current=current, gates=()))
 
-    def require_complete(self) -> None:
-        """See to it that there is something to run, and that presets are for stages and fields that there are.
-
-        Raises:
-            DefinitionError: it is not so.
-        """
-        self._plan.require_complete()
-
-    @cached_property
-    def definition(self) -> Definition:
-        """The workflow as the kernel sees it. Made when first asked for: a worker needs only that of its run.
-
-        Raises:
-            DefinitionError: it is not complete.
-        """
+    def _compiled(self) -> Definition:
         return definition_of(self._plan)
-
-    # --- the edge -----------------------------------------------------------------------------------------
-
-    def accept(self, data: object) -> bytes:
-        """A run's input, validated, with defaults filled in: JSON text as it is to be recorded.
-
-        Args:
-            data: JSON text (``bytes`` or ``str``), or what JSON can be made of: a model, a mapping.
-
-        Raises:
-            InvalidInput: it does not fit the model, or is not plain JSON; each problem has a path, such as
-                ``input.lines.0.sku``.
-        """
-        return codec_of(self._plan.input).accept(data, "input")
-
-    def configure(self, config: Mapping[str, object] | None = None, preset: str | None = None) -> bytes | None:
-        """A run's configuration: that of the preset, with the fields given here in place of the preset's.
-
-        Args:
-            config: by stage id, a model or some of its fields.
-            preset: name of one of the workflow's presets.
-
-        Returns:
-            JSON text: by stage id, the whole configuration of each stage that either speaks of; or None.
-
-        Raises:
-            InvalidInput: an unknown stage or preset (the message names those there are), a stage that has no
-                configuration, or one that does not fit its model.
-        """
-        return configure(self._plan, config, preset)
-
-    def same(self, one: Request, other: Request) -> bool:
-        """Whether two requests ask for the same, though their texts may not be."""
-        return codec_of(self._plan.input).same(one[0], other[0]) and same(self._plan, one[1], other[1])
 
     def diagram(self, run: RunView | None = None) -> str:
         """The workflow as a Mermaid flowchart, for a page, a pull request or anything else that draws them.
@@ -538,14 +454,6 @@ class Workflow(Generic[In, *Now]):
         if run is None:
             return flowchart(self._plan, f"{self.id}, version {self.version}")
         return flowchart(self._plan, f"{self.id}, run {run.run}: {run.status}", run.stages)
-
-    def event_schemas(self) -> dict[str, dict[str, Any]]:
-        """JSON Schemas of the events that a run waits for, by name."""
-        return {name: code.event.model_json_schema() for name, code in codes_of(self._plan).items()}
-
-    def input_schema(self) -> dict[str, Any]:
-        """JSON Schema of a run's input."""
-        return self._plan.input.model_json_schema()
 
 
 def _workflow(plan: Plan) -> Workflow[Any, *tuple[Any, ...]]:

@@ -10,16 +10,16 @@ from msgspec.structs import replace
 
 from kernel.core import commands as c
 from kernel.core.decide import Stale
-from kernel.core.definition import EVENT, Definition
+from kernel.core.definition import EVENT, Definition, Later
 from kernel.core.events import StageScheduled, StageStarted
 from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import RunStatus, StageStatus
 from kernel.core.tokens import digest_of
-from kernel.errors import Conflict
+from kernel.errors import Conflict, Forbidden
 from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
-from kernel.shell.environment import Environment
+from kernel.shell.environment import NAP, Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
@@ -30,6 +30,10 @@ from kernel.shell.receive import applied, payload_of, refuse, unsettled
 
 RESERVE = 1_000
 """Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
+
+
+SOON = 1_000
+"""Milliseconds after which an external event is looked at again that a machine can take only in its next state."""
 
 
 class Outcome(StrEnum):
@@ -159,11 +163,16 @@ class _Worker:
         self.session.offer(EVENT + id_, item.body)
         try:
             self._commit_and_run(
-                c.Receive(id_, item.name, payload_of(self.env, item), self._chain()),
+                c.Receive(id_, item.name, payload_of(self.env, item), self._chain(), item.by, item.roles),
                 settle=lambda seq: applied(self.env, item, seq),
             )
-        except Conflict as refusal:
+        except (Conflict, Forbidden) as refusal:
             refuse(self.env, ref, item, str(refusal))
+        except Later:
+            # Ever more rarely, since the work that it waits for may take as long as it likes.
+            now = self.env.clock.now()
+            again = now + max(SOON, min(NAP, (now - item.at) // 4))
+            send(self.env, [(Poke(ref.tenant, ref.run, event=id_, at=again), again)])
         finally:
             self.session.withdraw(EVENT + id_)
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from kernel.core.codec import FORMAT, encode_events, encode_snapshot
 from kernel.core.commands import Command
 from kernel.core.decide import Decision, Stale, decide
-from kernel.core.definition import Definition, MissingValue
+from kernel.core.definition import DATA, Definition, MissingValue
+from kernel.core.events import AnyEvent, StateEntered, TransitionStarted, TransitionTaken
 from kernel.core.evolve import FOLD_VERSION
 from kernel.errors import InfrastructureError, Unavailable
 from kernel.ports import Commit, Guard, Inbox, Item, Refusal, Snapshot
@@ -21,6 +25,7 @@ from kernel.shell.environment import Environment
 from kernel.shell.insist import FIRST_PAUSE, LONGEST_PAUSE, insist
 from kernel.shell.load import Session, catch_up
 from kernel.shell.logs import log
+from kernel.shell.values import keep_aside
 
 SNAPSHOT_EVERY = 16
 """The fewest commits between two snapshots: shorter runs never pay for one."""
@@ -61,7 +66,7 @@ def commit(
     pause = FIRST_PAUSE
     while True:
         now = env.clock.now()
-        decision = _decided(env, session, definition, command, now, end)
+        decision = _kept(env, session, _decided(env, session, definition, command, now, end), end)
         state = decision.state
         record = Commit(
             seq=state.seq,
@@ -85,6 +90,8 @@ def commit(
             session.state = state
             session.recent[state.seq] = tuple(decision.events)
             session.times[state.seq] = state.at
+            if decision.data is not None:
+                session.offer(DATA, decision.data)
             session.settle()
             _snapshot(env, session)
             return decision
@@ -96,6 +103,23 @@ def commit(
         # Last of all, so that what is decided next is decided on what is there now.
         insist(env, lambda: catch_up(env, session), end)
         command = renew(command)
+
+
+def _kept(env: Environment, session: Session, decision: Decision, until: float) -> Decision:
+    """The decision, with a machine's data that is too big for its event kept aside, before the commit refers to it."""
+    if decision.data is None or len(decision.data) <= env.limits.inline:
+        return decision
+    state = decision.state
+    events: list[AnyEvent] = []
+    for event in decision.events:
+        if isinstance(event, StateEntered | TransitionStarted | TransitionTaken) and event.data is not None:
+            assert event.data.json is not UNSET  # noqa: S101 - decided just now, so it is kept nowhere yet
+            value = keep_aside(env, session.ref, state.seq, bytes(event.data.json), session.ttl, until=until)
+            state.place = state.place and replace(state.place, external=value)
+            events.append(replace(event, data=value))
+        else:
+            events.append(event)
+    return replace(decision, events=events)
 
 
 def _put(env: Environment, session: Session, record: Commit, settled: Inbox | None) -> tuple[Refusal | None, bool]:

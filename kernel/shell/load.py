@@ -6,8 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from kernel.core.codec import decode_events, decode_snapshot, initial_state
-from kernel.core.definition import EVENT, RUN_INPUT, Given, MissingValue, recorded
-from kernel.core.events import AnyEvent, EventReceived, RunCreated, StageCompleted, StageSuspended, Value
+from kernel.core.definition import DATA, EVENT, RUN_INPUT, Given, MissingValue, recorded
+from kernel.core.events import (
+    AnyEvent,
+    EventReceived,
+    RunCreated,
+    StageCompleted,
+    StageSuspended,
+    StateEntered,
+    TransitionStarted,
+    TransitionTaken,
+    Value,
+)
 from kernel.core.evolve import FOLD_VERSION, fold
 from kernel.core.state import Identity, State
 from kernel.errors import CorruptLog, LogError, NotFound
@@ -166,6 +176,8 @@ class Session:
             if stage == RUN_INPUT:
                 return fetch(env, self.ref, self.input, until)
             events = self.events(env, seq, until)
+            if stage == DATA:
+                return fetch(env, self.ref, self._data(events, seq), until)
             event = next((each for each in events if isinstance(each, kind) and each.stage == stage), None)
             if event is None:  # the outcome of a wait is what an event carries, of which a commit receives but one
                 received = next((each for each in events if isinstance(each, EventReceived)), None)
@@ -178,6 +190,15 @@ class Session:
                 message = f"run {self.ref.run}: {stage} waits for a callback, and left nothing for a check"
                 raise CorruptLog(message)
             return fetch(env, self.ref, kept, until)
+
+    def _data(self, events: Sequence[AnyEvent], seq: int) -> Value:
+        """A machine's data, of which a commit may hold several: the last counts."""
+        moved = StateEntered | TransitionStarted | TransitionTaken
+        given = [each.data for each in events if isinstance(each, moved) and each.data is not None]
+        if not given:
+            message = f"run {self.ref.run}: commit {seq} holds no data of a machine"
+            raise CorruptLog(message)
+        return given[-1]
 
     @property
     def input(self) -> Value:

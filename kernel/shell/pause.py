@@ -100,7 +100,7 @@ def _poke(env: Environment, session: Session) -> None:
     """Poke for all that became ready while the run was paused, and for what soon will be."""
     state, ref, skew = session.state, session.ref, env.limits.max_skew
     soon = env.clock.now() + NAP + skew
-    pokes = [] if state.stages else [(Poke(ref.tenant, ref.run), 0)]
+    pokes = [] if state.begun else [(Poke(ref.tenant, ref.run), 0)]
     for id_ in state.active:
         stage = state.stages[id_]
         if stage.status is StageStatus.SCHEDULED:

@@ -10,11 +10,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import initial_state
-from kernel.core.definition import Definition
+from kernel.core.definition import Available, Definition
 from kernel.core.events import AnyEvent, ErrorRecord
 from kernel.core.evolve import fold
 from kernel.core.state import Pause, StageStatus, State
-from kernel.errors import InvalidInput, NotFound
+from kernel.errors import InvalidInput, NotDeployed, NotFound
 from kernel.limits import is_run_id
 from kernel.ports import HEAD, Head, Listed, RunRef, readable
 from kernel.shell import heads
@@ -75,6 +75,8 @@ class RunView(Struct, frozen=True, omit_defaults=True):
         asleep: until when nobody needs to look.
         error, reason, compensation: how it ended.
         paused: since when, until when and why nothing of it starts.
+        state: the state that a machine is in, or has left last.
+        transition: the transition of a machine whose work is under way.
     """
 
     run: str
@@ -94,6 +96,8 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     compensation: str = ""
     paused: Pause | None = None
+    state: str = ""
+    transition: str = ""
 
 
 def view(state: State, head: Head | None = None) -> RunView:
@@ -128,6 +132,8 @@ def view(state: State, head: Head | None = None) -> RunView:
         reason=state.reason,
         compensation=state.compensation,
         paused=state.paused,
+        state="" if state.place is None else state.place.state,
+        transition="" if state.place is None else state.place.transition,
     )
 
 
@@ -153,6 +159,22 @@ def _with_progress(env: Environment, session: Session, shown: RunView) -> RunVie
         for stage in shown.stages
     ]
     return replace(shown, stages=stages)
+
+
+def available(env: Environment, ref: RunRef) -> Sequence[Available]:
+    """The external events that a run can take as it stands.
+
+    Raises:
+        NotFound: there is no such run.
+        NotDeployed: this deployment does not have its workflow; another one may.
+    """
+    session = find(env, ref)
+    head = session.head
+    definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
+    if definition is None:
+        message = f"this deployment does not have {head.workflow} version {head.version} as the run began with it"
+        raise NotDeployed(message)
+    return () if session.state.status.finished else definition.program.available(session.state)
 
 
 def replay(env: Environment, session: Session, *, seq: int | None = None, at: int | None = None) -> State:

@@ -6,14 +6,17 @@ Until it is settled an accepted event is itself an entry of the *due* index, so 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import inline
+from kernel.core.definition import Later
 from kernel.core.events import Value
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
-from kernel.limits import check_event_id
+from kernel.limits import check_event_id, check_roles
 from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
@@ -21,7 +24,7 @@ from kernel.shell.insist import insist
 from kernel.shell.leave import send
 from kernel.shell.load import ttl_of
 from kernel.shell.logs import log
-from kernel.shell.read import find_head
+from kernel.shell.read import find, find_head
 
 LARGEST = 100_000
 """Bytes that what an event carries may have, as JSON text."""
@@ -49,7 +52,16 @@ class EventView(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str, id_: str | None = None) -> EventView:
+def accept(
+    env: Environment,
+    ref: RunRef,
+    name: str,
+    payload: object,
+    *,
+    by: str,
+    id_: str | None = None,
+    roles: Collection[str] = (),
+) -> EventView:
     """Accept an external event for a run: it will be applied once, or refused with a reason that ``look_up`` tells.
 
     Args:
@@ -59,14 +71,18 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
         payload: what it carries: a model, a mapping, or JSON text.
         by: who sends it.
         id_: of the event: the same id is the same event, however often it is sent. Made up if absent.
+        roles: what they are allowed to act as.
 
     Raises:
         NotFound: there is no such run.
         InvalidInput: its workflow waits for no such event, what it carries does not fit, or the id is none.
-        Conflict: the run is over, the id was used for another event.
+        Conflict: the run is over, its machine is in a state that does not take it, or the id was used for another
+            event.
+        Forbidden: its machine takes it from other roles only.
         NotDeployed: this deployment does not have the run's workflow; another one may.
     """
     id_ = env.random.token() if id_ is None else check_event_id(id_)
+    roles = check_roles(roles)
     head = find_head(env, ref)
     definition = env.definitions.find(head.workflow, head.version, head.fingerprint)
     if definition is None:
@@ -87,6 +103,9 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
     if known_already is None and head.status not in heads.GOES_ON:
         message = f"run {ref.run} is {head.status}: it takes no events any more"
         raise Conflict(message)
+    if known_already is None and definition.selective:
+        with suppress(Later):
+            definition.program.require_event(find(env, ref).state, name, roles)
     now = env.clock.now()
     item = Inbox(
         id=id_,
@@ -95,6 +114,7 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
         digest=hashlib.sha256(name.encode() + b"\0" + text).hexdigest()[:24],
         at=now,
         by=by,
+        roles=roles if definition.selective else (),
         due_shard=head.due_shard,
         due=now + env.limits.look_grace,
         ttl=ttl_of(head.expires),

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 
 from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
-from kernel.define.workflow import Request, Workflow
+from kernel.define.startable import Request, Startable
 from kernel.errors import Conflict, CorruptLog, Unavailable
 from kernel.limits import check_key, check_tenant
 from kernel.ports import HEAD, Guard, Head, Poke, Refusal, RunRef, readable
@@ -47,7 +47,7 @@ class Started(Struct, frozen=True):
 
 def start(
     env: Environment,
-    workflow: Workflow[Any, *tuple[Any, ...]],
+    workflow: Startable[Any],
     input: object,  # noqa: A002 - the domain's word
     *,
     tenant: str,
@@ -134,7 +134,7 @@ def start(
 class _Asked(Struct, frozen=True):
     """What a start asks for: the accepted input and configuration, under which key."""
 
-    workflow: Workflow[Any, *tuple[Any, ...]]
+    workflow: Startable[Any]
     request: Request
     key: str | None
 

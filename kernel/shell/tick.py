@@ -196,7 +196,7 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
     now = env.clock.now()
     sure = now - env.limits.max_skew
     state, ref = session.state, session.ref
-    if not state.stages and state.paused is None:
+    if not state.begun and state.paused is None:
         counts.claimed += 1
         return [Poke(ref.tenant, ref.run)]
     pokes: list[Poke] = []

@@ -47,11 +47,15 @@ def keep(
     Raises:
         InvalidInput: it is larger than a value may be.
     """
-    size = len(text)
-    if size + beside <= env.limits.inline:
+    if len(text) + beside <= env.limits.inline:
         return inline(text)
     check_size(env, text)
-    digest = hashlib.sha256(text).hexdigest()
+    return keep_aside(env, ref, seq, text, ttl, until=until)
+
+
+def keep_aside(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, until: float | None = None) -> Value:
+    """Put a value beside the log, as ``keep`` does with a large one."""
+    size, digest = len(text), hashlib.sha256(text).hexdigest()
     if size <= env.limits.data:
         key = f"{DATA}{seq:010d}#{digest[:16]}"
         insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)

@@ -22,7 +22,7 @@ from kernel.core.events import AnyEvent, ErrorRecord, StageStarted
 from kernel.core.state import FINISHED_STAGE
 from kernel.core.tokens import Token, digest_of, write_token
 from kernel.define.registry import AnyWorkflow, Registry
-from kernel.define.workflow import Workflow
+from kernel.define.startable import Startable
 from kernel.errors import InfrastructureError, NotFound
 from kernel.ports import HEAD, MAX_DELAY, Head, Poke, RunRef
 from kernel.shell import callback, read
@@ -105,8 +105,12 @@ Run = RunRef | Ended
 """Which run: as ``start`` gave it, or as ``run`` and ``ended`` did."""
 
 
+_SUBJECTS = ("stage", "timer", "wait", "name", "state", "transition")
+"""What an event of a log is about, in order of preference."""
+
+
 def _name(event: AnyEvent) -> str:
-    stage = next((getattr(event, name) for name in ("stage", "timer", "wait", "name") if hasattr(event, name)), "")
+    stage = next((getattr(event, name) for name in _SUBJECTS if hasattr(event, name)), "")
     return f"{type(event).__name__} {stage}".rstrip()
 
 
@@ -128,7 +132,7 @@ def _ref(run: object) -> RunRef:
 def _require_workflow(given: object) -> None:
     if isinstance(given, Registry):
         raise TypeError("a registry is given as Play(registry=...)")
-    if not isinstance(given, Workflow):
+    if not isinstance(given, Startable):
         raise TypeError(f"give the workflow itself, not {given!r}")
 
 
@@ -358,21 +362,31 @@ class Play:
         idle = 0 if due is None else max(0, -((self._next_tick - due) // every))
         return self._next_tick + idle * every
 
-    def send(self, run: Run, event: BaseModel, *, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
+    def send(
+        self,
+        run: Run,
+        event: BaseModel,
+        *,
+        id: str | None = None,  # noqa: A002 - the domain's word
+        roles: tuple[str, ...] = (),
+    ) -> EventView:
         """Send an external event to a run, and do nothing else.
 
         Args:
             run: which run.
             event: it; its class is its name.
             id: the same id is the same event, however often it is sent.
+            roles: what who sends it is allowed to act as.
 
         Raises:
             InvalidInput: the run's workflow waits for no such event.
-            Conflict: the run is over, or the id was used for another event.
+            Conflict: the run is over, its machine is in a state that does not take it, or the id was used for another
+                event.
+            Forbidden: its machine takes it from other roles only.
         """
         if not isinstance(event, BaseModel):
             raise TypeError(f"give the event itself, a model such as Delivered(...), not {event!r}")
-        return accept(self.env, _ref(run), type(event).__name__, event, by="test", id_=id)
+        return accept(self.env, _ref(run), type(event).__name__, event, by="test", id_=id, roles=roles)
 
     def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an event that was sent."""

@@ -72,6 +72,7 @@ _INBOX_NAMES = sum(map(len, Inbox.__struct_fields__))
 
 def _inbox(item: Inbox) -> int:
     texts = len(item.name) + len(item.digest) + len(item.by) + len(item.due_shard) + len(item.refused.encode())
+    texts += len(" ".join(item.roles)) if item.roles else -len("roles")
     due = -len("due") if item.due is None else number(item.due)
     return _INBOX_NAMES + texts + len(item.body) + number(item.at) + due + number(item.seq) + number(item.ttl)
 

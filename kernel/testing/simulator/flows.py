@@ -9,6 +9,7 @@ from zlib import crc32
 
 from kernel.define.context import Context
 from kernel.define.policy import OnCancel, Retry
+from kernel.define.startable import Startable
 from kernel.define.workflow import Workflow
 from kernel.testing.simulator.bodies import Bodies, Note, Options, Ticket, configured, make_stage, suspending, taking
 from kernel.testing.simulator.chance import Chance, mix
@@ -18,7 +19,7 @@ from kernel.testing.simulator.world import EPOCH
 MANY = 300
 """Checks that make a log which is read in more than one page."""
 
-Flow = Workflow[Any, *tuple[Any, ...]]
+Flow = Startable[Any]
 
 
 def make_flow(hand: Stagehand, seed: int, id_: str, version: int = 1, build: int = 0) -> Flow:
