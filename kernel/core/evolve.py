@@ -295,10 +295,7 @@ def _moved_on(state: State, event: StateEntered | TransitionStarted | Transition
     """The place, with the data that the event gives or leaves; the external event is nobody else's any more."""
     if event.event:
         del state.events[event.event]
-    if event.data is not None:
-        return replace(new, seq=state.seq, external=_external(event.data))
-    old = _place(state)
-    return replace(new, seq=old.seq, external=old.external)
+    return replace(new, seq=_place(state).seq if event.data is None else state.seq)
 
 
 def _forget(state: State) -> None:

@@ -107,7 +107,6 @@ class Place(Struct, frozen=True, omit_defaults=True, array_like=True):
         seq: number of the commit that holds the machine's data.
         taken: how many transitions it has taken so far, internal ones among them.
         transition: the one whose work is under way, if the machine is between two states.
-        external: where its data is, when that is not in the commit itself.
     """
 
     state: str
@@ -115,7 +114,6 @@ class Place(Struct, frozen=True, omit_defaults=True, array_like=True):
     seq: int
     taken: int = 0
     transition: str = ""
-    external: Value | None = None
 
 
 class Pause(Struct, frozen=True, omit_defaults=True):

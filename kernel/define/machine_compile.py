@@ -157,7 +157,7 @@ def _recorded(codec: Codec, value: Value, what: str) -> bytes:
         ) from error
     if len(text) > LARGEST:
         raise InvalidOutput(
-            f"{what} gave data of {len(text)} bytes: at most {LARGEST}; keep it elsewhere, with its key"
+            f"{what} gave data of {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
         )
     return text
 

@@ -94,6 +94,10 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     if poke.event:
         worker.receive(poke.event)
     worker.work()
+    if worker.deferred is not None:  # what has been done here meanwhile may be what it waited for
+        worker.receive(poke.event)
+        worker.work()
+    worker.look_again()
     leave(env, session, by=by, timers=worker.timers, met=worker.met, until=until)
     return Attended(Outcome.ATTENDED, worker.done)
 
@@ -140,6 +144,7 @@ class _Worker:
         self.share = share
         self.by = by
         self.done = 0
+        self.deferred: Inbox | None = None
         self.met: int | None = None
         self.timers: dict[str, int] = {}
         self.leases: dict[str, int] = {}
@@ -155,8 +160,9 @@ class _Worker:
             self.timers = {id_: stages[id_].at for id_ in active if stages[id_].status in WAITS and stages[id_].at}
 
     def receive(self, id_: str) -> None:
-        """Apply an external event, unless somebody has, or say why the run does not take it."""
+        """Apply an external event, unless somebody has, or say why the run does not take it; or defer it."""
         ref = self.session.ref
+        self.deferred = None
         item = unsettled(self.env, ref, id_, self.until)
         if item is None:
             return
@@ -169,12 +175,16 @@ class _Worker:
         except (Conflict, Forbidden) as refusal:
             refuse(self.env, ref, item, str(refusal))
         except Later:
-            # Ever more rarely, since the work that it waits for may take as long as it likes.
-            now = self.env.clock.now()
-            again = now + max(SOON, min(NAP, (now - item.at) // 4))
-            send(self.env, [(Poke(ref.tenant, ref.run, event=id_, at=again), again)])
+            self.deferred = item
         finally:
             self.session.withdraw(EVENT + id_)
+
+    def look_again(self) -> None:
+        """Poke for a deferred event, ever more rarely: the work that it waits for may take as long as it likes."""
+        if self.deferred is not None:
+            now, ref = self.env.clock.now(), self.session.ref
+            again = now + max(SOON, min(NAP, (now - self.deferred.at) // 4))
+            send(self.env, [(Poke(ref.tenant, ref.run, event=self.deferred.id, at=again), again)])
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""

@@ -109,13 +109,12 @@ def _kept(env: Environment, session: Session, decision: Decision, until: float) 
     """The decision, with a machine's data that is too big for its event kept aside, before the commit refers to it."""
     if decision.data is None or len(decision.data) <= env.limits.inline:
         return decision
-    state = decision.state
     events: list[AnyEvent] = []
     for event in decision.events:
         if isinstance(event, StateEntered | TransitionStarted | TransitionTaken) and event.data is not None:
             assert event.data.json is not UNSET  # noqa: S101 - decided just now, so it is kept nowhere yet
-            value = keep_aside(env, session.ref, state.seq, bytes(event.data.json), session.ttl, until=until)
-            state.place = state.place and replace(state.place, external=value)
+            text = bytes(event.data.json)
+            value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
             events.append(replace(event, data=value))
         else:
             events.append(event)

@@ -264,12 +264,15 @@ def events(play: Play, ref: RunRef, kind: type[Any]) -> list[Any]:
     return [event for event in found if isinstance(event, kind)]
 
 
+_SUBJECTS = ("stage", "timer", "wait", "name", "state", "transition")
+
+
 def _short(event: AnyEvent) -> str:
     return f"{type(event).__name__} {_what(event)}".rstrip()
 
 
 def _what(event: AnyEvent) -> str:
-    return next((getattr(event, name) for name in ("stage", "timer", "wait", "name") if hasattr(event, name)), "")
+    return next((getattr(event, name) for name in _SUBJECTS if hasattr(event, name)), "")
 
 
 def delays(play: Play) -> list[int]:

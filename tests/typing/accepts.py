@@ -7,7 +7,22 @@ from typing import assert_type
 
 from pydantic import BaseModel
 
-from onewrite import AwaitCallback, Context, Failed, NoConfig, Pending, Registry, Retry, Stage, Suspend, Workflow, stage
+from onewrite import (
+    AwaitCallback,
+    Context,
+    Failed,
+    Machine,
+    NoConfig,
+    Pending,
+    Registry,
+    Retry,
+    Stage,
+    State,
+    Suspend,
+    Transition,
+    Workflow,
+    stage,
+)
 
 
 class Order(BaseModel):
@@ -188,3 +203,75 @@ assert_type(six, Workflow[Order, Parcel, Invoice, Parcel, Parcel, Parcel, Parcel
 
 registry = Registry(side_by_side.then(ship), perhaps, six)
 assert_type(registry.latest("order").version, int)
+
+
+# --- machines ------------------------------------------------------------------------------------------
+
+
+class Approval(BaseModel):
+    order: Order
+    signed_by: tuple[str, ...] = ()
+
+
+class Approve(BaseModel):
+    by: str
+
+
+class Reject(BaseModel):
+    why: str
+
+
+def begin(order: Order) -> Approval:
+    return Approval(order=order)
+
+
+def sign(data: Approval, event: Approve) -> Approval:
+    return data.model_copy(update={"signed_by": (*data.signed_by, event.by)})
+
+
+def late(data: Approval) -> Approval:
+    return data
+
+
+@stage
+def ask_manager(ctx: Context, data: Approval) -> Receipt:
+    return Receipt(id=data.order.id)
+
+
+@stage(retry=Retry(1), on_failure="proceed")
+def tell(ctx: Context, data: Approval) -> Parcel:
+    raise NotImplementedError
+
+
+def told(data: Approval, out: Parcel | Failed) -> Approval:
+    return data
+
+
+paying = Workflow("paying", input=Approval).then(ask_manager).then(pack)
+review = State("review", Approval, enter=ask_manager)
+assert_type(review, State[Approval])
+paid = State("paid", Approval, enter=paying)
+telling = State("telling", Approval, enter=tell)
+approved = State("approved", Approval, final=True)
+
+on_event = review.on(Approve, to=paid, when=lambda data, event: data.order.express or event.by == "me", update=sign)
+assert_type(on_event, Transition[Approval])
+within = review.on(Reject, update=lambda data, event: data.model_copy(update={"why": event.why}), roles=("manager",))
+worked = review.on(Approve, to=approved, work=paying, result=lambda data, parcel: begin(Order(id=parcel.id)))
+staged = review.on(Approve, to=approved, work=ask_manager, result=lambda data, receipt: begin(Order(id=receipt.id)))
+done = review.done(ask_manager, to=paid, when=lambda data, receipt: receipt.id == data.order.id)
+graph_done = paid.done(paying, to=telling, update=lambda data, parcel: begin(Order(id=parcel.id)))
+failed_done = telling.done(tell, to=approved, update=told)
+timed = review.after(timedelta(days=3), to=approved, when=lambda data: data.order.express, update=late)
+
+approval = Machine(
+    "approval",
+    input=Order,
+    begin=begin,
+    start=review,
+    transitions=(on_event, within, worked, staged, done, graph_done, failed_done, timed),
+)
+assert_type(approval, Machine[Order, Approval])
+plain = Machine("plain", input=Approval, start=review, transitions=(worked,))
+assert_type(plain, Machine[Approval, Approval])
+Registry(approval, plain, charged)

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from onewrite import AwaitCallback, Context, Pending, Retry, Stage, Suspend, Workflow, stage
+from onewrite import AwaitCallback, Context, Machine, Pending, Retry, Stage, State, Suspend, Workflow, stage
 
 HOUR = timedelta(hours=1)
 
@@ -231,3 +231,61 @@ def uses(ctx: Context[Gateway], plain: Context, order: Order) -> None:
 
 def not_a_model(ctx: Context[int], order: Order) -> None:  # type: ignore[type-var]  # a configuration is a model
     raise NotImplementedError
+
+
+# --- machines ------------------------------------------------------------------------------------------
+
+
+class Approval(BaseModel):
+    order: Order
+    signed_by: tuple[str, ...] = ()
+
+
+class Approve(BaseModel):
+    by: str
+
+
+class Reject(BaseModel):
+    why: str
+
+
+def begin(order: Order) -> Approval:
+    return Approval(order=order)
+
+
+def sign(data: Approval, event: Approve) -> Approval:
+    return data
+
+
+@stage
+def ask_manager(ctx: Context, data: Approval) -> Receipt:
+    return Receipt(id=data.order.id)
+
+
+review = State("review", Approval, enter=ask_manager)
+approved = State("approved", Approval, final=True)
+elsewhere = State("elsewhere", Order)
+
+State("s", Order, enter=ask_manager)  # type: ignore[misc]  # it takes an Approval, not an Order
+State("s", Approval, enter=begun.then(charge))  # type: ignore[misc]  # the workflow's input is an Order
+State("s", dict)  # type: ignore[type-var]  # the data is a model
+review.on(Reject, to=approved, update=sign)  # type: ignore[arg-type]  # sign takes an Approve
+review.on(Approve, to=elsewhere)  # type: ignore[arg-type]  # a state with other data
+review.on(Approve, to="approved")  # type: ignore[call-overload]  # a state is named by itself
+review.on(Approve, to=approved, when=lambda d, e: e.why != "")  # type: ignore[attr-defined]  # of Reject
+review.on(Approve, to=approved, when=lambda d, e: d.signed != ())  # type: ignore[attr-defined]  # untyped
+review.on(Approve, to=approved, update=lambda d, e: d.order)  # type: ignore[arg-type, return-value]  # other data
+review.on(Approve, to=approved, roles="manager")  # type: ignore[call-overload]  # a tuple of roles
+review.on("Approve", to=approved)  # type: ignore[call-overload]  # an event's class is its name
+review.on(Approve, to=approved, work=charge)  # type: ignore[arg-type]  # it takes an Order
+review.on(Approve, to=approved, result=lambda d, out: d)  # type: ignore[call-overload]  # of no work
+review.on(Approve, to=approved, work=ask_manager, result=lambda d, r: d.nope)  # type: ignore[attr-defined]
+review.done(pack, to=approved)  # type: ignore[arg-type]  # it takes a Receipt, not the data
+review.done(ask_manager, to=approved, update=lambda d, r: r)  # type: ignore[arg-type, return-value]  # not the data
+review.done(ask_manager, to=approved, when=lambda d, r: r.nope == "")  # type: ignore[attr-defined]  # of a Receipt
+review.done(ask_manager)  # type: ignore[call-arg]  # it leads nowhere
+review.after(3, to=approved)  # type: ignore[arg-type]  # a timedelta
+review.after(HOUR, to=elsewhere)  # type: ignore[arg-type]  # a state with other data
+Machine("m", input=Order, start=review, transitions=())  # type: ignore[misc]  # what makes an Approval of the Order?
+Machine("m", input=Receipt, begin=begin, start=review, transitions=())  # type: ignore[arg-type]  # begin takes an Order
+Machine("m", input=Order, begin=begin, start=elsewhere, transitions=())  # type: ignore[arg-type]  # begin gives other data
