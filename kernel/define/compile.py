@@ -107,17 +107,17 @@ def _compensation(placed: Placed, place: Place) -> StageCode:
     )
 
 
-def _condition(plan: Plan, placed: Placed) -> Callable[[Values], bool] | None:
-    wanted = placed.condition
+def _condition(plan: Plan, step: Placed | Timer) -> Callable[[Values], bool] | None:
+    wanted = step.condition
     if wanted is None:
         return None
-    given = _given(plan, placed)
+    given = _given(plan, step)
     return lambda values: bool(wanted(*given(values)))
 
 
 def _node(plan: Plan, step: Timer | Wait, spec: StageSpec) -> Node:
     if isinstance(step, Timer):
-        return Node(spec, step.after, until=_until(plan, step))
+        return Node(spec, step.after, _condition(plan, step), until=_until(plan, step))
     timeout = None if step.timeout is None else step.timeout // _MILLISECOND
     names = tuple(event.__name__ for event in step.events)
     return Node(spec, step.after, listening=Listening(names, _match(plan, step), timeout, step.proceeds))

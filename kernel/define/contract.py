@@ -35,6 +35,7 @@ class Options(Struct, frozen=True, kw_only=True):
     limit: timedelta | None = None
     callback: timedelta | None = None
     callback_heartbeat: timedelta | None = None
+    delay: timedelta | None = None
 
 
 class Contract(Struct, frozen=True):

@@ -344,7 +344,7 @@ class Machine(Startable[In], Generic[In, D]):
             raise DefinitionError(f"{what}: quota is {quota!r}: give a whole number from 1")
         if begin is None and input is not start.data:
             raise DefinitionError(
-                f"{what}: its input is a {name_of(input)}, its data a {name_of(start.data)}: say with begin=... "
+                f"{what}: its input is {name_of(input)}, its data {name_of(start.data)}: say with begin=... "
                 "how the one becomes the other"
             )
         if begin is not None and (not takes(begin, 1) or not is_plain(begin)):

@@ -137,9 +137,9 @@ def plan_of_work(work: object, data: type[BaseModel], what: str) -> Plan:
     if isinstance(work, Stage):
         return _plan(Workflow("work", input=data).then(work), what)
     if not isinstance(work, Workflow):
-        raise DefinitionError(f"{what} is {work!r}: give a stage that takes a {name_of(data)}, or a workflow of it")
+        raise DefinitionError(f"{what} is {work!r}: give a stage that takes {name_of(data)}, or a workflow of it")
     if work.input is not data:
-        raise DefinitionError(f"{what}: workflow {work.id!r} takes a {name_of(work.input)}, not a {name_of(data)}")
+        raise DefinitionError(f"{what}: workflow {work.id!r} takes {name_of(work.input)}, not {name_of(data)}")
     return _plan(work, what)
 
 

@@ -83,9 +83,11 @@ class Timer(Step, frozen=True, kw_only=True):
 
     Attributes:
         until: for how long, until when, or what says so of the same values.
+        condition: says from these whether there is anything to wait for; None if there always is.
     """
 
     until: timedelta | datetime | Callable[..., datetime]
+    condition: Callable[..., bool] | None = None
 
 
 class Outline(Struct, frozen=True, kw_only=True):

@@ -179,6 +179,7 @@ def stage(
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> Callable[[Callable[[Context[Any], *Ins], Out | Suspend[State]]], Stage[Out, *Ins]]: ...
 
 
@@ -192,6 +193,7 @@ def stage(
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> Callable[[Callable[[Context[Any], *Ins], Out | AwaitCallback]], Stage[Out, *Ins]]: ...
 
 
@@ -204,6 +206,7 @@ def stage(
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> CallbackDecorator: ...
 
 
@@ -215,6 +218,7 @@ def stage(
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> Callable[[Callable[[Context[Any], *Ins], Out]], Stage[Out, *Ins]]: ...
 
 
@@ -225,6 +229,7 @@ def stage(
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> Decorator: ...
 
 
@@ -242,6 +247,7 @@ def stage(  # noqa: PLR0913 - all that can be said of a stage
     timeout: timedelta = DEFAULT_TIMEOUT,
     on_failure: OnFailure | None = None,
     at_most_once: bool = False,
+    delay: timedelta | None = None,
 ) -> Any:
     """Make a function a stage.
 
@@ -268,6 +274,7 @@ def stage(  # noqa: PLR0913 - all that can be said of a stage
         on_failure: what its failing for good means: ``stop``, ``proceed`` or ``compensate``; if not given,
             the workflow says.
         at_most_once: it is started once and never again, whatever happens. Its compensation is retried.
+        delay: how long it waits, once what it follows is there, before it is first started.
 
     Returns:
         A ``Stage``; or, without ``function``, a decorator that makes one.
@@ -286,6 +293,7 @@ def stage(  # noqa: PLR0913 - all that can be said of a stage
         limit=limit,
         callback=callback,
         callback_heartbeat=callback_heartbeat,
+        delay=delay,
     )
     return _make(function, chosen) if function is not None else lambda decorated: _make(decorated, chosen)
 
@@ -307,6 +315,8 @@ def _make(function: Function, options: Options) -> AnyStage:
 
 def _require_options(what: str, options: Options) -> None:
     milliseconds(options.timeout, f"{what}, timeout")
+    if options.delay is not None:
+        milliseconds(options.delay, f"{what}, delay")
     require_strategy(options.on_failure, f"{what}, on_failure", OnFailure)
     if not is_a(options.retry, Retry):
         raise DefinitionError(f"{what}: retry is {options.retry!r}: give a Retry, such as Retry(3)")

@@ -238,11 +238,14 @@ class Workflow(Startable[In], Generic[In, *Now]):
         Raises:
             DefinitionError: it is no duration, or as long as the workflow's deadline, or longer.
         """
-        what = f"workflow {self.id!r}, sleep"
+        self._require_over(duration, "sleep")
+        return self._sleeping(duration)
+
+    def _require_over(self, duration: timedelta, what: str) -> None:
+        what = f"workflow {self.id!r}, {what}"
         length = milliseconds(duration, what)
         if self._plan.deadline is not None and length >= self._plan.deadline:
             raise DefinitionError(f"{what}: {duration} is not over before the workflow's deadline: give a longer one")
-        return self._sleeping(duration)
 
     def sleep_until(self, when: datetime | Callable[[*Now], datetime], /) -> Workflow[In, *Now]:
         """Wait until an instant; as ``sleep``.
@@ -438,7 +441,12 @@ class Workflow(Startable[In], Generic[In, *Now]):
                     f"such as {each.function.__name__}.named({each.id + '-2'!r})"
                 )
             plan.require_fit(each, sources)
-            steps[each.id] = Placed(stage=each, sources=sources, gates=plan.gates, condition=condition)
+            gates = plan.gates
+            if (delay := each.options.delay) is not None:
+                self._require_over(delay, f"stage {each.id!r}, delay")
+                steps[f"{each.id}.delay"] = Timer(sources=sources, gates=gates, until=delay, condition=condition)
+                gates = (f"{each.id}.delay",)
+            steps[each.id] = Placed(stage=each, sources=sources, gates=gates, condition=condition)
         current = tuple(each.id for each in stages if isinstance(each, Stage))
         return self._of(replace(plan, steps=steps, current=current, gates=()))
 

@@ -90,7 +90,7 @@ WRONG_STATES: dict[str, tuple[Any, str]] = {
     ),
     "workflow": (
         lambda: State("s", Approval, enter=untyped_stage(Workflow("w", input=Invoice).then(other))),
-        "workflow 'w' takes a Invoice, not a Approval",
+        "workflow 'w' takes Invoice, not Approval",
     ),
     "final": (lambda: State("s", Approval, enter=ask, final=True), "give what is to run to the transitions"),
     "waits": (

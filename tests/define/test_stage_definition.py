@@ -437,6 +437,8 @@ def charge_there(ctx: Context[Other], order: Order) -> Receipt:
             {"on_failure": "retry"},
             "on_failure is 'retry': give one of 'stop', 'proceed', 'compensate'",
         ),
+        (charge, {"delay": 3}, "delay is 3: give a datetime.timedelta"),
+        (charge, {"delay": timedelta(0)}, "delay is 0:00:00: give at least"),
         (charge, {"at_most_once": True, "retry": Retry(2)}, "at_most_once and retry contradict each other"),
         (charge, {"retry": 3}, "retry is 3: give a Retry, such as Retry(3)"),
     ],

@@ -347,3 +347,57 @@ def test_putting_a_run_to_sleep_moves_the_cursor_with_it(script: Script) -> None
     work(play)
     assert calls(play, "update") - before == 1
     assert head_of(play, ref).published == state_of(play, ref).seq
+
+
+# --- stages that begin later ------------------------------------------------------------------------------------------
+
+
+def test_a_delayed_stage_begins_so_much_later_and_its_siblings_do_not_wait_for_it(script: Script) -> None:
+    times: dict[str, int] = {}
+
+    def note(ctx: Any) -> None:
+        times.setdefault(ctx.stage, play.clock.now())
+
+    flow: Any = Workflow("flow", input=Note).then(script.stage("a", note))
+    late = script.stage("late", note, delay=timedelta(days=3))
+    flow = flow.together(late, script.stage("soon", note)).then(script.join("end", note))
+    play = Play(flow)
+    ended = play.run(flow, Note())
+    assert ended.status == "completed"
+    assert times["soon"] == times["a"]
+    assert 3 * DAY <= times["late"] - times["a"] <= 3 * DAY + 2 * SKEW
+    assert times["end"] >= times["late"]
+
+
+def test_a_delay_is_before_the_first_attempt_only(script: Script) -> None:
+    flow: Any = Workflow("flow", input=Note).then(
+        script.stage("a", throws(OSError("no"), 1), delay=timedelta(minutes=5), retry=Retry(2))
+    )
+    play = Play(flow)
+    begun = play.clock.now()
+    assert play.run(flow, Note()).status == "completed"
+    assert play.clock.now() - begun < 6 * MINUTE
+
+
+def test_nobody_waits_for_a_delayed_stage_that_is_skipped(script: Script) -> None:
+    flow: Any = Workflow("flow", input=Note).then_if(
+        lambda note: note.text == "yes", script.stage("a", delay=timedelta(days=3))
+    )
+    play = Play(flow)
+    begun = play.clock.now()
+    assert play.run(flow, Note(text="no")).status == "completed"
+    assert play.clock.now() - begun < MINUTE
+    assert script.calls == []
+    assert play.run(flow, Note(text="yes")).status == "completed"
+    assert script.calls == ["a"]
+
+
+def test_a_rerun_of_a_delayed_stage_does_not_wait_again(script: Script) -> None:
+    flow: Any = Workflow("flow", input=Note).then(script.stage("a", delay=timedelta(hours=3)))
+    play = Play(flow)
+    ended = play.run(flow, Note())
+    again = play.clock.now()
+    play.rerun(ended, "a")
+    play.play(ended)
+    assert script.calls == ["a", "a"]
+    assert play.clock.now() - again < HOUR
