@@ -221,8 +221,8 @@ def _again(played: Played, world: World) -> Verdict:
     }
     told = (
         f"the carrier sent `PickedUp` as `scan-1`: {first['status']}. It sent that again: {again['status']}, as the "
-        "same event, which was applied once. Sent as `scan-1b` it was another one, and no wait was left for it. `Delivered` "
-        f"came twice, too. The customer was told {'once' if told_customer == 1 else f'{told_customer} times'}."
+        "same event, which was applied once. Sent as `scan-1b` it was another one, and no wait was left for it. "
+        f"`Delivered` came twice, too. The customer was told {'once' if told_customer == 1 else f'{told_customer} times'}."
     )
     return Verdict(told, claims)
 
