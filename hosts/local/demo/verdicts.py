@@ -211,6 +211,7 @@ def _again(played: Played, world: World) -> Verdict:
     first, again, *_ = [each for each in played.answers if each["id"] == "scan-1"] + 2 * [{"status": "not answered"}]
     received = _ids(played.events("EventReceived"))
     told_customer = _count(world, played, "customer.told")
+    times = "once" if told_customer == 1 else f"{told_customer} times"
     claims = {
         "both answers tell of one event": [first.get(name) for name in ("id", "at")]
         == [again.get(name) for name in ("id", "at")]
@@ -222,7 +223,7 @@ def _again(played: Played, world: World) -> Verdict:
     told = (
         f"the carrier sent `PickedUp` as `scan-1`: {first['status']}. It sent that again: {again['status']}, as the "
         "same event, which was applied once. Sent as `scan-1b` it was another one, and no wait was left for it. "
-        f"`Delivered` came twice, too. The customer was told {'once' if told_customer == 1 else f'{told_customer} times'}."
+        f"`Delivered` came twice, too. The customer was told {times}."
     )
     return Verdict(told, claims)
 
