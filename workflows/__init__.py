@@ -9,6 +9,7 @@ from onewrite import Registry
 from workflows.examples.media import media
 from workflows.examples.onboarding import onboarding
 from workflows.examples.order import order
+from workflows.examples.shipment import shipment
 
-registry = Registry(order, media, onboarding)
+registry = Registry(order, media, onboarding, shipment)
 """What ``WORKFLOWS=workflows:registry`` leads to: every workflow, and every version that still has runs."""

@@ -63,7 +63,7 @@ def bill(usage: Usage, steps: float) -> Bill:
 
     Args:
         usage: of the run, in all functions.
-        steps: tries of stages, checks and compensations: what the others would charge for as well.
+        steps: tries of stages, checks, compensations and waits for events: what the others would charge for as well.
     """
     ours = (
         usage.write_units * WRITE_UNIT

@@ -13,14 +13,17 @@ DOCS = ROOT / "docs"
 PAGES = (README, *sorted(DOCS.glob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_EXAMPLE = re.compile(r"(?:^<!-- file: (?P<file>\S+) -->\n)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXAMPLE = re.compile(
+    r"(?:^<!-- (?P<how>file|from): (?P<file>\S+) -->\n)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 class Example(NamedTuple):
-    """A block of Python, and the file that it is a piece of."""
+    """A block of Python, and the file that it is a piece of: one that the page makes, or one of ours that it quotes."""
 
     file: str
     code: str
+    quoted: bool
 
 
 def name_of(page: Path) -> str:
@@ -31,13 +34,15 @@ def name_of(page: Path) -> str:
 def examples(page: Path) -> list[Example]:
     """All blocks of Python in a page; ``file`` is empty where none is named."""
     found = _EXAMPLE.finditer(page.read_text(encoding="utf-8"))
-    return [Example(each["file"] or "", each["code"]) for each in found]
+    return [Example(each["file"] or "", each["code"], each["how"] == "from") for each in found]
 
 
 def files(page: Path) -> dict[str, str]:
-    """The files that a page's examples are pieces of, whole."""
+    """The files that a page's examples make, whole."""
     whole: dict[str, str] = {}
     for each in examples(page):
+        if each.quoted:
+            continue
         before = whole.get(each.file)
         whole[each.file] = each.code if before is None else f"{before}\n\n{each.code}"
     return whole

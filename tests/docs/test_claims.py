@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import runpy
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +18,7 @@ from kernel.define.workflow import Workflow as AnyWorkflow
 from kernel.errors import Conflict, DefinitionError, NotUpstream
 from kernel.shell import outbox
 from onewrite import (
+    AwaitCallback,
     Context,
     Failed,
     Pending,
@@ -27,11 +30,14 @@ from onewrite import (
     Workflow,
     stage,
 )
-from onewrite.testing import Ended, Play, Usage
+from onewrite.testing import Ended, Play, Usage, simulate
 from tests.docs.pages import DOCS, README, fences, files
 from tests.shell.script import letters_of
+from workflows.examples import registry
 
 MINUTE = 60_000
+TITLE = re.compile(r'---\ntitle: "([\w-]+), version \d+"\n')
+"""How the diagram of a workflow begins."""
 
 
 class Order(BaseModel):
@@ -162,6 +168,59 @@ def test_what_a_check_takes_depends_on_whether_the_run_sleeps_before_it(
     assert (many.write_units - few.write_units) / 4 == writes
     assert (many.read_units - few.read_units) / 4 == pytest.approx(reads, abs=0.01)
     assert (many.messages - few.messages) / 4 == 1
+
+
+# --- waits (waiting.md) -----------------------------------------------------------------------------------
+
+
+class News(BaseModel):
+    """An event."""
+
+    text: str = ""
+
+
+@stage
+def read(ctx: Context, news: News | None) -> Note:
+    return Note()
+
+
+@stage(callback=timedelta(days=3))
+def ask(ctx: Context, note: Note) -> Note | AwaitCallback:
+    return AwaitCallback()
+
+
+BEGUN = Workflow("wait", input=Order).then(first)
+LISTENS = BEGUN.wait_for(News, timeout=timedelta(days=5), on_timeout="proceed").then(read)
+
+
+WAITS: dict[str, tuple[str, AnyWorkflow[Any, *tuple[Any, ...]], float, Callable[[Play, Any], object]]] = {
+    "an hour": ("a time", BEGUN.sleep(timedelta(hours=1)).then(further), 0, lambda play, run: None),
+    "20 days": ("a time", BEGUN.sleep(timedelta(days=20)).then(further), 0, lambda play, run: None),
+    "early": ("an event, whether it comes early or late", LISTENS, 0, lambda play, run: play.send(run, News())),
+    "a day": ("an event, whether it comes early or late", LISTENS, 1, lambda play, run: play.send(run, News())),
+    "4 days": ("an event, whether it comes early or late", LISTENS, 4, lambda play, run: play.send(run, News())),
+    "never": ("an event that does not come in time", LISTENS, 0, lambda play, run: None),
+    "answer": ("an answer", BEGUN.then(ask), 2, lambda play, run: play.answer(play.token(run, "ask"), Note())),
+}
+"""What the page says of a wait, the wait, after how many days something happens, and what."""
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_what_a_wait_costs_is_what_the_page_says(wait: str) -> None:
+    what, workflow, days, happens = WAITS[wait]
+    play = Play(workflow)
+    run = play.start(workflow, Order())
+    if days:
+        while play.step() is not None:
+            pass
+        play.clock.move(timedelta(days=days))
+    happens(play, run)
+    play.play(run)
+
+    units = play.meter.of(run).write_units - used(chain(2)).write_units
+
+    assert play.look(run).status == "completed"
+    assert f"\n| {what} | {units:g} |\n" in (DOCS / "waiting.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("lasts", [timedelta(hours=1), timedelta(days=20)], ids=str)
@@ -528,6 +587,16 @@ def test_every_page_is_there() -> None:
     assert {page.stem for page in DOCS.glob("*.md")} >= {"architecture", "workflows", "operations", "dependencies"}
 
 
+def test_the_simulator_gives_a_run_four_days_to_be_over() -> None:
+    from kernel.testing.simulator.history import PATIENCE  # noqa: PLC0415 - what the page says of it
+
+    week = Workflow("week", input=Order, deadline=timedelta(days=9)).then(first).sleep(timedelta(days=7)).then(further)
+
+    assert 4 * 24 * 60 * MINUTE == PATIENCE
+    with pytest.raises(AssertionError, match="after 4 days of calm it is not over"):
+        simulate((week, Order()), histories=20)
+
+
 def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     play = Play(chain(1))
     play.sink.refuse = lambda _event: "not now"
@@ -546,11 +615,15 @@ def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     assert [event.type for event in play.sink.events] == ["RunCreated", "RunCompleted"]
 
 
-@pytest.mark.parametrize("workflow", ["order", "trial"])
-def test_the_pages_diagrams_are_drawn_from_their_definitions(workflow: str, tmp_path: Path) -> None:
-    page = DOCS / "workflows.md"
-    (tmp_path / "shop.py").write_text(files(page)["shop.py"])
+@pytest.mark.parametrize(("page", "titles"), [("workflows.md", {"order"}), ("waiting.md", {"trial", "shipment"})])
+def test_the_pages_diagrams_are_drawn_from_their_definitions(page: str, titles: set[str], tmp_path: Path) -> None:
+    drawn = {workflow.id: workflow.diagram() for workflow in registry}
+    for name, code in files(DOCS / page).items():
+        if not name.startswith("test_"):
+            (tmp_path / name).write_text(code)
+            found = runpy.run_path(str(tmp_path / name)).items()
+            drawn |= {variable: value.diagram() for variable, value in found if isinstance(value, AnyWorkflow)}
 
-    drawn = runpy.run_path(str(tmp_path / "shop.py"))[workflow].diagram()
+    shown = {title[1]: text for text in fences(DOCS / page, "mermaid") if (title := TITLE.match(text))}
 
-    assert drawn in fences(page, "mermaid")
+    assert shown == {title: drawn[title] for title in titles}

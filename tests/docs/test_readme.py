@@ -47,7 +47,7 @@ from tests.docs.pages import (
 )
 from workflows.examples import registry
 
-WITH_EXAMPLES = (README, DOCS / "workflows.md")
+WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
@@ -126,7 +126,7 @@ def test_the_registry_of_the_readme_is_what_the_setting_leads_to(tmp_path: Path)
         check=True,
     )
 
-    assert done.stdout.split() == ["media", "onboarding", "order", "trip"]
+    assert done.stdout.split() == ["media", "onboarding", "order", "shipment", "trip"]
 
 
 @EVERY_PAGE
@@ -135,6 +135,13 @@ def test_every_example_is_a_piece_of_a_file_that_is_run(page: Path) -> None:
         assert [each.code for each in examples(page) if not each.file] == []
     else:
         assert examples(page) == []
+
+
+@EVERY_PAGE
+def test_what_is_quoted_stands_in_the_file_that_it_is_from(page: Path) -> None:
+    for each in examples(page):
+        if each.quoted:
+            assert each.code in (ROOT / each.file).read_text(encoding="utf-8"), each.code
 
 
 def test_the_files_of_the_readme_are_the_ones_that_it_names() -> None:

@@ -7,18 +7,35 @@ from typing import Any
 
 import pytest
 
+from kernel.ports import RunRef
 from onewrite.testing import Ended, Play
-from workflows.examples import INPUTS, registry
-from workflows.examples.outside import World
+from workflows.examples import INPUTS, registry, shipment
+from workflows.examples.outside import World, carrier, world
 
 FAILING = {"antarctica", "card-stolen", "betamax-tape", "passport-missing"}
 INPUT_FILES = sorted((path.parent.name, path.stem) for path in INPUTS.glob("*/*.json"))
 
 
 def play(workflow: str, file: str) -> Ended:
-    """Play a shipped input to its end."""
+    """Play an input that is shipped to its end."""
     value: Any = json.loads((INPUTS / workflow / f"{file}.json").read_text())
-    return Play(registry=registry).run(registry.latest(workflow), value)
+    play = Play(registry=registry)
+    run = play.start(registry.latest(workflow), value)
+    if workflow == "shipment":
+        carrier_tells(play, run, value)
+    play.play(run)
+    return play.ended(run)
+
+
+def carrier_tells(play: Play, run: RunRef, consignment: dict[str, str]) -> None:
+    """The carrier sends its events, as soon as each happens."""
+    play.step()
+    (booked,) = world().effects("carrier.booked", run.run)
+    for scan in carrier.scans(str(booked.details["tracking"]), consignment["service"], consignment["country"]):
+        event = getattr(shipment, scan.name)(**scan.payload)
+        assert play.send(run, event, id=scan.id).status in ("accepted", "applied")
+        while play.step() is not None:
+            pass
 
 
 def count(ended: Ended, name: str) -> int:
@@ -92,3 +109,13 @@ def test_a_contractor_skips_the_payroll_at_no_cost(world: World) -> None:
     assert count(ended, "StageSkipped enrol_payroll") == 1
     assert len(ended.log) == 14
     assert not world.effects("office.payroll")
+
+
+@pytest.mark.parametrize("file", [file for workflow, file in INPUT_FILES if workflow == "shipment"])
+def test_however_the_carrier_tells_it_each_event_is_taken_by_its_wait(file: str, world: World) -> None:
+    ended = play("shipment", file)
+
+    waits = [name for name in ended.names() if name.startswith("WaitMatched")]
+    assert waits == ["WaitMatched collection", "WaitMatched delivery"]
+    assert len(world.effects("customer.told")) == 1
+    assert len(world.effects("carrier.claimed")) == (file == "lost-at-sea")

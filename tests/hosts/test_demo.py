@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from hosts.local import prices
+from hosts.local.client import ApiError
 from hosts.local.demo.cases import CASES, Json, Played, Trouble
-from hosts.local.demo.director import runs_so_far
+from hosts.local.demo.director import Director, runs_so_far
 from hosts.local.demo.report import report
+from hosts.local.demo.senders import letters
 from hosts.local.demo.verdicts import general, verdict
 from kernel.testing.units import Usage
 from workflows.examples import INPUTS, registry
@@ -70,10 +75,144 @@ def test_an_order_that_was_charged_twice_is_noticed() -> None:
     assert general([run], [run.run], world)["each order is charged exactly once"] is False
 
 
+NEWS = {
+    "picked up": {"type": "EventReceived", "event": "scan-1", "name": "PickedUp"},
+    "picked up again": {"type": "EventReceived", "event": "scan-1b", "name": "PickedUp"},
+    "delivered": {"type": "EventReceived", "event": "scan-2", "name": "Delivered"},
+    "lost": {"type": "EventReceived", "event": "scan-2", "name": "Lost"},
+    "collection": {"type": "WaitStarted", "wait": "collection"},
+    "collected": {"type": "WaitMatched", "wait": "collection", "event": "scan-1"},
+    "arrived": {"type": "WaitMatched", "wait": "delivery", "event": "scan-2"},
+}
+"""What a shipment's log may say."""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "right", "wrong"),
+    [
+        (Trouble.EARLY, "picked up,collection,collected", "collection,picked up,collected"),
+        (Trouble.OUT_OF_ORDER, "delivered,picked up,collected,arrived", "picked up,delivered,collected,arrived"),
+        (
+            Trouble.AGAIN,
+            "picked up,collected,picked up again,delivered,arrived",
+            "picked up,collected,picked up,picked up again,delivered,arrived",
+        ),
+        (Trouble.LOST, "picked up,collected,lost,arrived", "picked up,collected,lost"),
+    ],
+)
+def test_events_that_come_as_they_like_are_believed_when_log_and_world_agree(
+    trouble: Trouble, right: str, wrong: str
+) -> None:
+    world = World()
+    answer = {"id": "scan-1", "name": "PickedUp", "status": "accepted", "at": 1}
+    for log, holds in ((right, True), (wrong, False)):
+        run = played(trouble, *(NEWS[each] for each in log.split(",")))
+        run.answers = [answer] if trouble is Trouble.EARLY else [answer, answer]
+        for kind in ("carrier.booked", "customer.told", "carrier.claimed"):
+            world.once(kind, f"{run.run}/stage", value=1, reason="lost")
+
+        assert all(verdict(run, world).claims.values()) is holds
+
+
 def test_a_run_that_the_api_does_not_list_is_noticed() -> None:
     run = played(Trouble.SKIPPED)
 
     assert general([run], [], World())["the API lists exactly these runs"] is False
+
+
+# --- events that are sent ---------------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """An API that takes note of what is sent, and says of each event what it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.status = "accepted"
+
+    def send(self, run: str, name: str, payload: object, *, id_: str) -> Json:
+        if self.status == "refused":
+            raise ApiError(409, {"detail": "the run takes no events any more"})
+        self.sent.append(id_)
+        return {"id": id_, "name": name, "status": "accepted", "at": 1}
+
+    def event(self, run: str, id_: str) -> Json:
+        return {"id": id_, "status": self.status}
+
+
+def sending(run: Played, *, booked: bool = True) -> tuple[Mailbox, Callable[[], None]]:
+    """An API, and what sends it what is due of the run's events."""
+    world, api = World(), Mailbox()
+    if booked:
+        world.once("carrier.booked", f"{run.run}/book", tracking="TN-1")
+    director: Any = Director(cast("Any", api), cast("Any", None), world, Console(file=io.StringIO()))
+    return api, lambda: director._send([run])
+
+
+def begun(trouble: Trouble, *stages: str) -> Played:
+    return played(trouble, status="running", stages=[stage(each, "waiting") for each in stages])
+
+
+def test_an_event_is_sent_once_the_one_before_has_been_applied_and_repeated_at_once() -> None:
+    api, send = sending(begun(Trouble.AGAIN, "collection", "delivery"))
+
+    send()
+    assert api.sent == ["scan-1", "scan-1"]
+
+    api.status = "applied"
+    send()
+    assert api.sent == ["scan-1", "scan-1", "scan-1b", "scan-2", "scan-2"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "waits", "sent"),
+    [
+        (Trouble.EARLY, (), ["scan-1"]),
+        (Trouble.AGAIN, (), []),
+        (Trouble.OUT_OF_ORDER, ("collection",), ["scan-2", "scan-1"]),
+        (Trouble.LOST, ("collection",), ["scan-1"]),
+    ],
+)
+def test_an_event_is_sent_when_the_run_has_come_that_far(
+    trouble: Trouble, waits: tuple[str, ...], sent: list[str]
+) -> None:
+    api, send = sending(begun(trouble, *waits))
+    api.status = "applied"
+
+    send()
+
+    assert api.sent == sent
+
+
+def test_nothing_is_sent_of_a_parcel_that_is_not_booked_and_nothing_to_a_run_that_is_over() -> None:
+    over = played(Trouble.EARLY, status="completed")
+
+    for run, booked in ((begun(Trouble.EARLY), False), (over, True)):
+        api, send = sending(run, booked=booked)
+        send()
+        assert api.sent == []
+
+
+def test_an_event_that_the_api_refuses_is_an_answer_as_well() -> None:
+    run = begun(Trouble.EARLY)
+    api, send = sending(run)
+    api.status = "refused"
+
+    send()
+
+    assert [each["status"] for each in run.answers] == ["refused"]
+    assert verdict(run, World()).claims["it was accepted"] is False
+
+
+def test_only_workflows_that_wait_for_events_are_sent_any() -> None:
+    waiting = {workflow.id for workflow in registry if workflow.definition.events}
+    world = World()
+    world.once("carrier.booked", "r" * 24, tracking="TN-1")
+
+    assert {case.workflow for case in CASES if letters(Played(case, "r" * 24, 4), world)} == waiting
+
+
+# --- what is shown while the runs go on -------------------------------------------------------------------------------
 
 
 STAGES = ("charge", "pack", "invoice", "compensate:invoice", "compensate:charge")
@@ -97,7 +236,7 @@ def test_inputs_and_statuses_are_whole_on_every_terminal_however_much_there_is_t
     long = [stage(name, "retrying", attempt=10) for name in STAGES]
     runs = [
         Played(case, "r" * 24, 4, {"status": status, "stages": long, "created": 0, "updated": 1})
-        for case, status in zip(CASES, statuses * 4, strict=True)
+        for case, status in zip(CASES, cycle(statuses), strict=False)
     ]
 
     lines = shown(width, *runs).splitlines()
@@ -162,7 +301,7 @@ def test_the_report_says_which_claims_do_not_hold(width: int) -> None:
     assert "claims do not hold." in text.getvalue()
 
 
-def test_steps_are_tries_and_checks() -> None:
+def test_steps_are_tries_checks_and_waits() -> None:
     run = played(
         Trouble.SUSPENDED,
         {"type": "StageStarted", "stage": "transcode"},
@@ -170,9 +309,10 @@ def test_steps_are_tries_and_checks() -> None:
         {"type": "StageChecked", "stage": "transcode"},
         {"type": "StageCompleted", "stage": "transcode"},
         {"type": "StageStarted", "stage": "publish"},
+        {"type": "WaitStarted", "wait": "premiere"},
     )
 
-    assert (run.attempts, run.checks, run.steps) == (2, 2, 4)
+    assert (run.attempts, run.checks, run.steps) == (2, 2, 5)
 
 
 def test_a_bill_at_list_prices() -> None:

@@ -1,16 +1,16 @@
-"""Three workflows that people recognise, over realistic inputs in ``inputs/<workflow>/``.
+"""Four workflows that people recognise, over realistic inputs in ``inputs/<workflow>/``.
 
 What goes wrong in a run can be read from its input: a card that is declined twice, an address that nobody
-delivers to, a film that takes the provider a while.
+delivers to, a film that takes the provider a while, a carrier that sends everything twice.
 """
 
 from pathlib import Path
 
 from onewrite import Registry
-from workflows.examples import media, onboarding, order
+from workflows.examples import media, onboarding, order, shipment
 
 INPUTS = Path(__file__).parent / "inputs"
 """Holds a folder per workflow with one JSON file per input."""
 
-registry = Registry(order.order, media.media, onboarding.onboarding)
+registry = Registry(order.order, media.media, onboarding.onboarding, shipment.shipment)
 """What the demo runs, whatever ``workflows.registry`` holds."""

@@ -26,6 +26,10 @@ class Trouble(StrEnum):
     CANCELLED = "Cancelled"
     REFUSED = "Not tried again"
     SKIPPED = "Skipped"
+    EARLY = "An event comes early"
+    AGAIN = "Events come twice"
+    OUT_OF_ORDER = "Events come out of order"
+    LOST = "Bad news"
 
 
 class Case(Struct, frozen=True):
@@ -64,12 +68,17 @@ CASES = (
     Case("media", "opera-cycle", "cancelled", Trouble.CANCELLED),
     Case("order", "last-one-in-stock", trouble=Trouble.SENT_TWICE),
     Case("onboarding", "payroll-engaged", trouble=Trouble.RETRIED),
+    Case("shipment", "early-scan", trouble=Trouble.EARLY),
+    Case("shipment", "every-scan-twice", trouble=Trouble.AGAIN),
+    Case("shipment", "scans-mixed-up", trouble=Trouble.OUT_OF_ORDER),
+    Case("shipment", "lost-at-sea", trouble=Trouble.LOST),
     Case("media", "documentary", trouble=Trouble.SUSPENDED),
     Case("order", "card-declined-once", trouble=Trouble.RETRIED),
     Case("order", "card-stolen", "failed", Trouble.REFUSED),
     Case("media", "betamax-tape", "failed", Trouble.REFUSED),
     Case("onboarding", "passport-missing", "failed", Trouble.REFUSED),
     Case("onboarding", "contractor", trouble=Trouble.SKIPPED),
+    Case("shipment", "bicycle"),
     Case("onboarding", "engineer"),
     Case("onboarding", "designer"),
     Case("onboarding", "support-agent"),
@@ -96,6 +105,7 @@ class Played(Struct):
         usage: what it used, once it is over.
         again: the answer to its second start, if it was sent twice.
         killed: the process that was killed in the middle of it, if one was.
+        answers: to the events that were sent to it, in order.
     """
 
     case: Case
@@ -106,14 +116,20 @@ class Played(Struct):
     usage: Usage = field(default_factory=Usage)
     again: Json | None = None
     killed: int | None = None
+    answers: list[Json] = field(default_factory=list)
 
-    def events(self, kind: str, stage: str = "") -> list[Json]:
-        """Events of its log, each with the commit's time as ``at`` and writer as ``by``."""
+    def events(self, kind: str, of: str = "") -> list[Json]:
+        """Events of its log, each with the commit's number as ``seq``, time as ``at`` and writer as ``by``.
+
+        Args:
+            kind: which.
+            of: those of one stage or wait, or external events of one name.
+        """
         return [
-            {"at": entry["at"], "by": entry["by"], **event}
+            {"seq": entry["seq"], "at": entry["at"], "by": entry["by"], **event}
             for entry in self.log
             for event in entry["events"]
-            if event["type"] == kind and stage in ("", event.get("stage"))
+            if event["type"] == kind and of in ("", event.get("stage"), event.get("wait"), event.get("name"))
         ]
 
     @property
@@ -130,5 +146,5 @@ class Played(Struct):
 
     @property
     def steps(self) -> int:
-        """What others charge for as well: tries, compensations and checks."""
-        return self.attempts + self.checks
+        """What others charge for as well: tries, compensations, checks, and waits for events."""
+        return self.attempts + self.checks + len(self.events("WaitStarted"))

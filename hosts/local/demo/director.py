@@ -1,4 +1,4 @@
-"""Directs the demo's runs: starts them, kills a worker, cancels one, and watches until all are over."""
+"""Directs the demo's runs: starts them, kills a worker, cancels one, sends events, and watches until all are over."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hosts.local.client import FINISHED, Api, ApiError
-from hosts.local.demo.cases import Case, Played, Trouble
+from hosts.local.demo.cases import Case, Json, Played, Trouble
+from hosts.local.demo.senders import Letter, letters
 from hosts.local.functions import Function
-from hosts.local.show import FEW, progress_of, seconds_of, status_of
+from hosts.local.show import FEW, event_of, progress_of, seconds_of, status_of
 from workflows.examples import registry
 from workflows.examples.outside import World
 
@@ -26,6 +27,9 @@ BEGIN_WITHIN = 20.0
 """Seconds within which the stage that is to be killed must have begun."""
 INTO_THE_STAGE = 0.5
 """Seconds after it has begun that its worker is killed."""
+
+REFUSED = "refused"
+"""What the answer to an event says that the API did not take."""
 
 PACK = "pack"
 """The stage in the middle of which a worker is killed."""
@@ -48,7 +52,7 @@ class Director:
     Args:
         api: where to start and watch runs.
         job: the function whose instance is killed.
-        world: tells who has begun what.
+        world: tells who has begun what, and who has been asked for what.
         console: shows how it goes.
     """
 
@@ -66,10 +70,12 @@ class Director:
             for case in cases:
                 runs.append(self._start(case))
                 show(runs[-1])
+                self._send(runs)  # what comes early must not wait until all have been started
             while time.monotonic() < end and (waiting := [run for run in runs if _open(run)]):
                 for run in waiting:
                     self._look(run)
                     show(run)
+                    self._send([run])
                 time.sleep(LOOK_EVERY)
         for run in runs:
             run.log = list(self._api.log(run.run))
@@ -111,6 +117,33 @@ class Director:
         if run.case.trouble is Trouble.CANCELLED and waits and _open(run):
             with suppress(ApiError):  # should it refuse, the run does not end as it must, and that is reported
                 run.view = self._api.act(run.run, "cancel", {"reason": "the premiere was called off"})
+
+    def _send(self, runs: Sequence[Played]) -> None:
+        """Send these runs the events that are due."""
+        for run in runs:
+            if _open(run):
+                for letter in letters(run, self._world)[len(run.answers) :]:
+                    if not self._is_next(letter, run):
+                        break
+                    run.answers.append(self._sent(letter, run))
+
+    def _is_next(self, letter: Letter, run: Played) -> bool:
+        if not letter.is_due(run):
+            return False
+        if not run.answers or run.answers[-1]["id"] == letter.id or run.answers[-1]["status"] == REFUSED:
+            return True
+        return bool(self._api.event(run.run, run.answers[-1]["id"])["status"] != "accepted")
+
+    def _sent(self, letter: Letter, run: Played) -> Json:
+        """Send an event; gives the answer, which says ``refused`` and why if the API does."""
+        try:
+            answer = self._api.send(run.run, letter.name, letter.payload, id_=letter.id)
+        except ApiError as error:
+            answer = {"id": letter.id, "name": letter.name, "status": REFUSED, "reason": str(error)}
+        again = " once more" if run.answers and run.answers[-1]["id"] == letter.id else ""
+        told = f"sent{again} to {run.case.name}: {event_of(answer)}"
+        self._console.print(told, style="blue", markup=False, soft_wrap=True)
+        return answer
 
     @contextmanager
     def _shown(self, runs: Sequence[Played]) -> Iterator[Show]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from hosts.local.demo.cases import Played, Trouble
+from hosts.local.demo.cases import Json, Played, Trouble
 from workflows.examples.outside import World
 from workflows.examples.outside.studio import MINUTES_PER_POLL
 
@@ -37,6 +37,13 @@ def general(runs: Sequence[Played], listed: Collection[str], world: World) -> di
     claims["no refused order is charged"] = not any(charged[each.run] for each in refused)
     claims["each completed order is shipped exactly once, and no other"] = all(
         shipped[each.run] == (1 if each.view["status"] == "completed" else 0) for each in orders
+    )
+    shipments = [each for each in runs if each.case.workflow == "shipment"]
+    claims["each shipment's customer is told exactly once"] = all(
+        _count(world, each, "customer.told") == 1 for each in shipments
+    )
+    claims["the value of each lost parcel is claimed exactly once, and of no other"] = all(
+        _count(world, each, "carrier.claimed") == (each.case.trouble is Trouble.LOST) for each in shipments
     )
     claims["the API lists exactly these runs"] = sorted(listed) == sorted(each.run for each in runs)
     claims["no stage is recorded as completed twice"] = not any(map(_twice, runs))
@@ -182,6 +189,86 @@ def _skipped(played: Played, world: World) -> Verdict:
     return Verdict("contractors are not on the payroll: `enrol_payroll` was skipped, at no cost.", claims)
 
 
+def _early(played: Played, world: World) -> Verdict:
+    answers = [each["status"] for each in played.answers if each["name"] == "PickedUp"]
+    received, begun = played.events("EventReceived", "PickedUp"), played.events("WaitStarted", "collection")
+    early = bool(received and begun) and received[0]["seq"] < begun[0]["seq"]
+    claims = {
+        "it was accepted": answers == ["accepted"],
+        "nobody waited for it yet": early,
+        "it was kept for who waited later": _taken(played, "collection") == _ids(received) != [],
+        "the parcel was booked once": _count(world, played, "carrier.booked") == 1,
+    }
+    before = (begun[0]["at"] - received[0]["at"]) / 1000 if early else 0
+    told = (
+        f"the carrier hung up on `book`, and had the parcel scanned before `book` was tried again. `PickedUp` was "
+        f"{' and '.join(answers)}, and kept; the wait for it began {before:.1f} s later, and was over at once."
+    )
+    return Verdict(told, claims)
+
+
+def _again(played: Played, world: World) -> Verdict:
+    first, again, *_ = [each for each in played.answers if each["id"] == "scan-1"] + 2 * [{"status": "not answered"}]
+    received = _ids(played.events("EventReceived"))
+    told_customer = _count(world, played, "customer.told")
+    times = "once" if told_customer == 1 else f"{told_customer} times"
+    claims = {
+        "both answers tell of one event": [first.get(name) for name in ("id", "at")]
+        == [again.get(name) for name in ("id", "at")]
+        != [None, None],
+        "each event is applied once": sorted(received) == ["scan-1", "scan-1b", "scan-2"],
+        "what comes under another id is taken by no wait": _taken(played) == ["scan-1", "scan-2"],
+        "the customer was told once": told_customer == 1,
+    }
+    told = (
+        f"the carrier sent `PickedUp` as `scan-1`: {first['status']}. It sent that again: {again['status']}, as the "
+        "same event, which was applied once. Sent as `scan-1b` it was another one, and no wait was left for it. "
+        f"`Delivered` came twice, too. The customer was told {times}."
+    )
+    return Verdict(told, claims)
+
+
+def _out_of_order(played: Played, _world: World) -> Verdict:
+    collected, delivered = (played.events("EventReceived", name) for name in ("PickedUp", "Delivered"))
+    reversed_ = bool(collected and delivered) and delivered[0]["seq"] < collected[0]["seq"]
+    claims = {
+        "`Delivered` came first": reversed_,
+        "each wait took its own": _taken(played) == _ids([*collected, *delivered]) != [],
+    }
+    before = (collected[0]["at"] - delivered[0]["at"]) / 1000 if reversed_ else 0
+    told = (
+        f"`Delivered` came {before:.1f} s before `PickedUp`, while the run waited for that. It was kept, and taken by "
+        "the wait that was for it, as soon as there was one."
+    )
+    return Verdict(told, claims)
+
+
+def _lost(played: Played, world: World) -> Verdict:
+    lost = played.events("EventReceived", "Lost")
+    claimed = world.effects("carrier.claimed", played.run)
+    claims = {
+        "the wait for either event took this one": _taken(played, "delivery") == _ids(lost) != [],
+        "the value was claimed once": len(claimed) == 1,
+    }
+    value = int(claimed[0].details["value"]) / 100 if claimed else 0
+    reason = claimed[0].details["reason"] if claimed else "nothing was"
+    told = (
+        f"a wait for `Delivered` or `Lost` got `Lost`. So `settle` claimed {value:,.2f} from the carrier ({reason}), "
+        "and told the customer."
+    )
+    return Verdict(told, claims)
+
+
+def _ids(received: Sequence[Json]) -> list[str]:
+    """Of events, in the order in which they were applied."""
+    return [str(each["event"]) for each in received]
+
+
+def _taken(played: Played, wait: str = "") -> list[str]:
+    """Ids of the events that waits have taken, in order."""
+    return _ids(played.events("WaitMatched", wait))
+
+
 _TELLERS = {
     Trouble.WORKER_DIES: _worker_dies,
     Trouble.UNDONE: _undone,
@@ -191,4 +278,8 @@ _TELLERS = {
     Trouble.CANCELLED: _cancelled,
     Trouble.REFUSED: _refused,
     Trouble.SKIPPED: _skipped,
+    Trouble.EARLY: _early,
+    Trouble.AGAIN: _again,
+    Trouble.OUT_OF_ORDER: _out_of_order,
+    Trouble.LOST: _lost,
 }
