@@ -9,6 +9,7 @@
     │   ├── InvalidInput           the request does not fit its model or its limits
     │   ├── NotFound               no such run, workflow or stage (or it is another tenant's)
     │   ├── Conflict               it exists, but its present state does not allow this
+    │   │   └── KeyHeld            another run that is under way has the same business key
     │   ├── Gone                   it was there, and never will be again: too late, or something else took its place
     │   └── NotDeployed            this deployment does not have the workflow that it takes; one that has it can
     ├── InfrastructureError        a store, queue or object store failed; the work goes back and is tried again
@@ -72,6 +73,20 @@ class NotFound(Refused):
 
 class Conflict(Refused):
     """The thing exists, but its present state does not allow what was asked."""
+
+
+class KeyHeld(Conflict):
+    """Another run that is under way holds the business key.
+
+    Args:
+        workflow, key: which key of which workflow.
+        run: who holds it.
+    """
+
+    def __init__(self, workflow: str, key: str, run: str) -> None:
+        """Keep who holds it beside the message."""
+        self.run = run
+        super().__init__(f"run {run} of {workflow} is under way with business key {key!r}: wait for it, or cancel it")
 
 
 class Gone(Refused):

@@ -110,7 +110,7 @@ class Pause(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, omit_defaults=True):
     """What never changes about a run; kept by its head."""
 
     tenant: str
@@ -122,6 +122,7 @@ class Identity(Struct, frozen=True):
     deadline: int
     expires: int
     """When the store may forget the run, in milliseconds."""
+    business_key: str = ""
 
 
 class State(Struct):

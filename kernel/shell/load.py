@@ -217,6 +217,7 @@ def creation(ref: RunRef, head: Head) -> tuple[Identity, tuple[AnyEvent, ...]]:
         created=head.created,
         deadline=head.deadline,
         expires=head.expires,
+        business_key=head.business_key,
     )
     return identity, decode_events(head.v, head.events, f"run {ref.run}, commit 0,")
 

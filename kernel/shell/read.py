@@ -75,6 +75,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
         asleep: until when nobody needs to look.
         error, reason, compensation: how it ended.
         paused: since when, until when and why nothing of it starts.
+        business_key: which no other run of the workflow has that is under way.
     """
 
     run: str
@@ -94,6 +95,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     compensation: str = ""
     paused: Pause | None = None
+    business_key: str = ""
 
 
 def view(state: State, head: Head | None = None) -> RunView:
@@ -128,6 +130,7 @@ def view(state: State, head: Head | None = None) -> RunView:
         reason=state.reason,
         compensation=state.compensation,
         paused=state.paused,
+        business_key=identity.business_key,
     )
 
 

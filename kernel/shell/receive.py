@@ -11,10 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import inline
+from kernel.core.decide import Stale
 from kernel.core.events import Value
+from kernel.core.state import State
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
 from kernel.limits import check_event_id
-from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
+from kernel.ports import INBOX, Found, Guard, Inbox, Poke, Put, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
@@ -166,10 +168,26 @@ def payload_of(env: Environment, item: Inbox) -> Value:
     return Value(data=item.key, size=len(item.body), sha256=hashlib.sha256(item.body).hexdigest())
 
 
-def applied(env: Environment, item: Inbox, seq: int) -> Inbox:
-    """The event once it is applied; what it carries is kept only if the log does not have it."""
-    kept = item.body if len(item.body) > env.limits.inline else b""
-    return replace(item, due=None, seq=seq, body=kept)
+class Applied(Struct, frozen=True):
+    """An external event that a commit applies: it is settled in the same transaction."""
+
+    env: Environment
+    ref: RunRef
+    item: Inbox
+
+    def put(self, state: State) -> Put:
+        """The event once it is applied; what it carries is kept only if the log does not have it."""
+        kept = self.item.body if len(self.item.body) > self.env.limits.inline else b""
+        return self.ref, replace(self.item, due=None, seq=state.seq, body=kept), Guard.EVENT_IS_OPEN
+
+    def refused(self, existing: Found | None) -> None:  # noqa: ARG002 - whoever it was
+        """Somebody else has settled it.
+
+        Raises:
+            Stale: always.
+        """
+        message = f"event {self.item.id} is settled already"
+        raise Stale(message)
 
 
 def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:

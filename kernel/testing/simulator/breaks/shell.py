@@ -206,8 +206,8 @@ LEASES = (
         "stale-cannot-run",
         (
             f"{SHELL}.attend:_Worker._commit_and_run",
-            "before = self.env.clock.monotonic()\n        started = self._commit(next_, settle)",
-            "started = self._commit(next_, settle)\n        before = self.env.clock.monotonic()",
+            "before = self.env.clock.monotonic()\n        started = self._commit(next_, beside)",
+            "started = self._commit(next_, beside)\n        before = self.env.clock.monotonic()",
         ),
     ),
     part(
