@@ -268,6 +268,16 @@ class Key(Struct, frozen=True, kw_only=True):
         """Its sort key."""
         return business_key(self.workflow, self.name)
 
+    @property
+    def run(self) -> str:
+        """The run that holds it; empty if nobody does."""
+        return self.holder.partition("#")[0]
+
+    @property
+    def generation(self) -> int:
+        """The generation of that run; -1 if nobody holds it."""
+        return int(self.holder.partition("#")[2]) if self.holder else -1
+
 
 class Unreadable(Struct, frozen=True):
     """Stands for an item that is there, but cannot be read. Whether that matters is for the reader to say.

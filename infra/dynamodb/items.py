@@ -266,13 +266,16 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
 
 def _read_key(sort_key: str, raw: Mapping[str, Any]) -> Key:
     workflow, name = sort_key.removeprefix(KEY).split("#")
-    return Key(
+    item = Key(
         workflow=workflow,
         name=name,
         holder=text(raw, "holder"),
         was=text(raw, "was"),
         ttl=number(raw, "ttl"),
     )
+    if item.generation < 0 and item.holder:
+        raise ValueError(f"{item.holder!r} is no holder")
+    return item
 
 
 _READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (

@@ -13,7 +13,7 @@ from kernel.limits import check_business_key, is_workflow_id
 from kernel.ports import Found, Guard, Key, Put, RunRef, business_key, keys_of, readable
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
-from kernel.shell.load import Session, load, ttl_of
+from kernel.shell.load import SPARE, Session, load, ttl_of
 from kernel.shell.logs import log
 
 
@@ -26,10 +26,10 @@ def find_holder(env: Environment, tenant: str, workflow: str, name: str) -> RunR
     """
     check_business_key(name)
     key = _read(env, tenant, workflow, name) if is_workflow_id(workflow) else None
-    if not isinstance(key, Key) or not key.holder:
+    if not isinstance(key, Key) or not key.run:
         message = f"no run of workflow {workflow[:64]!r} holds the business key {name!r}"
         raise NotFound(message)
-    return RunRef(tenant, _run_of(key.holder))
+    return RunRef(tenant, key.run)
 
 
 class Hold:
@@ -77,26 +77,33 @@ class Hold:
             KeyHeld: they do.
         """
         key = readable(existing)
-        holder = key.holder if isinstance(key, Key) else ""
-        run = _run_of(holder)
-        if run not in ("", self._ref.run) and self._is_under_way(run):
-            raise KeyHeld(self._workflow, self._name, run)
-        self._was = holder
+        if not isinstance(key, Key):
+            self._was = ""
+            return
+        if key.run not in ("", self._ref.run) and self._is_under_way(key):
+            raise KeyHeld(self._workflow, self._name, key.run)
+        self._was = key.holder
 
-    def _is_under_way(self, run: str) -> bool:
-        """Whether a holder's log goes on. Its head does not count: nobody may have finalised it so far."""
+    def _is_under_way(self, key: Key) -> bool:
+        """Whether a holder's log goes on. Its head does not count: nobody may have finalised it so far.
+
+        What the key itself says is believed before what could not be found of the run: neither a run that is not there
+        before its time, nor a log that ends before the generation that holds the key, is over.
+        """
         env = self._env
 
         def late() -> int:
             return env.clock.now() - env.limits.max_skew  # for the slowest clock that is allowed it is still there
 
         try:
-            session = insist(env, lambda: load(env.store, RunRef(self._ref.tenant, run), late))
+            session = insist(env, lambda: load(env.store, RunRef(self._ref.tenant, key.run), late))
         except LogError as error:
-            extra = {"run": run, "key": self._name, "error": str(error)}
+            extra = {"run": key.run, "key": self._name, "error": str(error)}
             log.warning("whoever holds a business key cannot be read: it stays theirs", extra=extra)
             return True
-        return session is not None and not session.state.status.finished
+        if session is None:
+            return late() < (key.ttl - SPARE) * 1000
+        return not session.state.status.finished or session.state.generation < key.generation
 
 
 def free(env: Environment, session: Session) -> None:
@@ -120,7 +127,3 @@ def _read(env: Environment, tenant: str, workflow: str, name: str) -> Found | No
 
 def _holder(run: str, generation: int) -> str:
     return f"{run}#{generation}"
-
-
-def _run_of(holder: str) -> str:
-    return holder.partition("#")[0]

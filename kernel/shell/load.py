@@ -36,12 +36,16 @@ MORE = 200
 """Items of each further read."""
 
 
+SPARE = 3_600
+"""Seconds that what belongs to a run outlives its retention."""
+
+
 def ttl_of(expires: int) -> int:
     """When the store may delete what belongs to a run that ``expires`` then: an hour later, in seconds.
 
     So that whoever looked at the run just before, or by a clock that is late, finds all of it.
     """
-    return -(-expires // 1000) + 3_600
+    return -(-expires // 1000) + SPARE
 
 
 class Session:

@@ -18,7 +18,20 @@ from kernel.testing.faults import Call, Crash, Fault
 from kernel.testing.memory import MemoryStore
 from kernel.testing.play import TENANT, Play
 from onewrite import PermanentError
-from tests.shell.script import DAY, Flow, Note, Script, head_of, is_under, line, once, once_before, throws, work
+from tests.shell.script import (
+    DAY,
+    Flow,
+    Note,
+    Script,
+    commits_of,
+    head_of,
+    is_under,
+    line,
+    once,
+    once_before,
+    throws,
+    work,
+)
 
 KEY = "order-123"
 NO = PermanentError("no")
@@ -236,9 +249,29 @@ def test_a_key_is_not_taken_over_as_long_as_some_clock_says_that_its_holder_is_t
 def test_a_key_is_taken_over_when_its_holder_was_deleted_before_it(script: Script) -> None:
     play, flow = deployed(script)
     ref = play.start(flow, Note(), business_key=KEY)
+    play.clock.move(head_of(play, ref).expires + 2 * HOUR - play.clock.now())
     play.store.delete(ref, HEAD)
 
     assert play.start(flow, Note(), business_key=KEY) == play.holder(flow, KEY)
+
+
+def test_a_key_whose_holder_is_not_found_before_its_time_stays_with_it(script: Script) -> None:
+    """A run cannot be gone by then, so whoever does not find it has not looked well."""
+    play, flow = deployed(script)
+    ref = play.start(flow, Note(), business_key=KEY)
+    play.store.delete(ref, HEAD)
+
+    with pytest.raises(KeyHeld, match=ref.run):
+        play.start(flow, Note(), business_key=KEY)
+
+
+def test_a_key_whose_holder_was_not_read_to_its_end_stays_with_it(script: Script) -> None:
+    play, flow, ref = failed(script)
+    play.retry(ref)
+    play.store.delete(ref, commits_of(play, ref)[-1].key)
+
+    with pytest.raises(KeyHeld, match=ref.run):
+        play.start(flow, Note(), business_key=KEY)
 
 
 def test_a_key_lives_as_long_as_its_holder_and_hardly_longer(script: Script) -> None:
@@ -294,7 +327,7 @@ def test_a_key_that_changes_hands_again_and_again_is_not_waited_for_without_end(
         play.cancel(taken[-1])
         play.store.put(
             keys_of(TENANT),
-            Key(workflow=flow.id, name=KEY, holder=f"{taken[-1].run}#{len(taken)}", was="", ttl=1 << 40),
+            Key(workflow=flow.id, name=KEY, holder=f"{taken[-1].run}#0", was="", ttl=1 << 40),
         )
         play.faults.choose = choose
 

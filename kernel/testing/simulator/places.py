@@ -82,6 +82,11 @@ class WatchedStore(MemoryStore):
     def _crumble(self, ref: RunRef) -> None:
         """Of what is past its time to live, let some vanish: no store says when it deletes that, or in what order."""
         acting, now = self._world.acting, self._world.now
+        if acting is not None and not ref.run:
+            past = [key.key for key in super().range(ref, "", HIGHEST, limit=100) if key.ttl * 1000 <= now]
+            if past and self._world.weather.strikes("vanished", acting.chance, f"{acting.name}.{acting.calls}"):
+                self.delete(ref, acting.chance.pick(past))
+            return
         head = super().get(ref, HEAD)
         if acting is None or not isinstance(head, Head) or now < head.expires + self._clocks - SECOND:
             return
