@@ -40,7 +40,7 @@ from kernel.shell.cancel import cancel
 from kernel.shell.keys import find_holder
 from kernel.shell.load import Session
 from kernel.shell.pause import pause, resume
-from kernel.shell.receive import EventView, accept, look_up
+from kernel.shell.receive import EventView, accept, accept_by_key, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 
@@ -233,9 +233,10 @@ class Operations:
         payload: object,
         id: str | None = None,  # noqa: A002 - the domain's word
     ) -> EventView:
-        """Accept an external event for the run that holds a business key."""
-        holder = find_holder(self.env, caller.tenant, workflow, business_key)
-        return self.send_event(caller, run=holder.run, name=name, payload=payload, id=id)
+        """Accept an external event for the run that holds a business key; the same again also from who held it last."""
+        text = json_text(payload, "payload")
+        by, tenant = caller.by, caller.tenant
+        return accept_by_key(self.env, tenant, workflow, business_key, name, text, by=by, id_=id)
 
     def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
         ref = RunRef(caller.tenant, run)

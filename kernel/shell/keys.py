@@ -7,6 +7,8 @@ names the holder that it saw, so somebody late takes, and frees, nothing that is
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kernel.core.state import State
 from kernel.errors import KeyHeld, LogError, NotFound
 from kernel.limits import check_business_key, is_workflow_id
@@ -17,8 +19,22 @@ from kernel.shell.load import SPARE, Session, load, ttl_of
 from kernel.shell.logs import log
 
 
-def find_holder(env: Environment, tenant: str, workflow: str, name: str) -> RunRef:
+def find_holder(
+    env: Environment,
+    tenant: str,
+    workflow: str,
+    name: str,
+    *,
+    or_last: Callable[[RunRef], bool] = lambda _ref: False,
+) -> RunRef:
     """The run that holds a business key.
+
+    Args:
+        env: the ports.
+        tenant: whose key.
+        workflow: of which workflow.
+        name: which.
+        or_last: while nobody holds it, whether the run will do that has just freed it.
 
     Raises:
         InvalidInput: it cannot be a business key.
@@ -26,10 +42,13 @@ def find_holder(env: Environment, tenant: str, workflow: str, name: str) -> RunR
     """
     check_business_key(name)
     key = _read(env, tenant, workflow, name) if is_workflow_id(workflow) else None
-    if not isinstance(key, Key) or not key.run:
-        message = f"no run of workflow {workflow[:64]!r} holds the business key {name!r}"
-        raise NotFound(message)
-    return RunRef(tenant, key.run)
+    if isinstance(key, Key):
+        if key.run:
+            return RunRef(tenant, key.run)
+        if key.was and or_last(last := RunRef(tenant, _run_of(key.was))):
+            return last
+    message = f"no run of workflow {workflow[:64]!r} holds the business key {name!r}"
+    raise NotFound(message)
 
 
 class Hold:
@@ -127,3 +146,7 @@ def _read(env: Environment, tenant: str, workflow: str, name: str) -> Found | No
 
 def _holder(run: str, generation: int) -> str:
     return f"{run}#{generation}"
+
+
+def _run_of(holder: str) -> str:
+    return holder.partition("#")[0]

@@ -20,6 +20,7 @@ from kernel.ports import INBOX, Found, Guard, Inbox, Poke, Put, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
+from kernel.shell.keys import find_holder
 from kernel.shell.leave import send
 from kernel.shell.load import ttl_of
 from kernel.shell.logs import log
@@ -109,6 +110,27 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
     if found.due is not None:
         send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
     return _view(ref, found)
+
+
+def accept_by_key(
+    env: Environment, tenant: str, workflow: str, key: str, name: str, payload: object, *, by: str, id_: str | None
+) -> EventView:
+    """Accept an external event for the run that holds a business key, as ``accept`` does.
+
+    An event that is sent again is answered by the run that took it, also when that is over and nobody holds the key.
+
+    Raises:
+        NotFound: nobody holds the key.
+        InvalidInput, Conflict, NotDeployed: as ``accept`` does, or it cannot be a business key.
+    """
+    if id_ is not None:
+        check_event_id(id_)
+
+    def took_it(last: RunRef) -> bool:
+        return id_ is not None and _known(env, last, id_) is not None
+
+    ref = find_holder(env, tenant, workflow, key, or_last=took_it)
+    return accept(env, ref, name, payload, by=by, id_=id_)
 
 
 def _put(env: Environment, ref: RunRef, item: Inbox) -> Inbox | None:

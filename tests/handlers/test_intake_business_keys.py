@@ -120,6 +120,26 @@ def test_an_event_by_key_is_refused_as_one_by_run_is(client: Client) -> None:
     assert client.request("POST", path, body=EVENT | {"payload": {}}).json["problems"][0]["where"] == "payload.place"
 
 
+def test_an_event_that_is_sent_again_is_answered_by_the_run_that_took_it_also_when_that_is_over(
+    client: Client, deployment: Deployment
+) -> None:
+    run = begin(client).json["run"]
+    deployment.work()
+    path = f"/workflows/parcel/keys/{KEY}/events"
+    client.request("POST", path, body=EVENT)
+    deployment.work()
+    assert client.get(f"/workflows/parcel/keys/{KEY}").status == 404
+
+    again = client.request("POST", path, body=EVENT)
+
+    assert (again.status, again.json["run"], again.json["status"]) == (202, run, "applied")
+    assert client.request("POST", path, body=EVENT | {"payload": {"place": "roof"}}).status == 409
+    assert client.request("POST", path, body=EVENT | {"id": "scan-2"}).status == 404
+    assert client.request("POST", path, body={"name": "Delivered", "payload": {"place": "door"}}).status == 404
+    second = begin(client).json["run"]
+    assert client.request("POST", path, body=EVENT).json["run"] == second
+
+
 WRONG: dict[str, Any] = {
     "empty": "",
     "too long": "x" * 129,
