@@ -18,6 +18,7 @@ from kernel.ports import (
     Guard,
     Head,
     HeadUpdate,
+    Key,
     Live,
     Poke,
     Published,
@@ -54,6 +55,8 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             return f"head({value.status}, {due}due_seq {value.due_seq}, published {value.published})"
         case Commit():
             return f"{value.key} by {value.by} [{', '.join(map(event_text, events_of(value)))}] {value.token[:SHORT]}"
+        case Key():
+            return f"{value.key} held by {value.holder[:SHORT] or 'nobody'}, was {value.was[:SHORT] or 'nobody'}"
         case Snapshot():
             return f"snapshot({value.seq})"
         case Data() | Live() | Dead():

@@ -185,6 +185,7 @@ class _History:
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
         self._plan_events(lasts)
+        self._plan_keys(lasts)
         for _ in range(2):
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
@@ -205,6 +206,29 @@ class _History:
         for _ in range(chance.below(12) if self._deployment.listens else 0):
             at = EPOCH + chance.below(chance.pick((lasts, lasts, MINUTE)))
             self.world.plan(at, partial(self._people.send, chance))
+
+    def _plan_keys(self, lasts: int) -> None:
+        """In some histories, starts with business keys of a small set, and what lets such runs end and go on again."""
+        chance = Chance(self.world.seed, "business keys")
+        if not chance.happens(0.3):
+            return
+        tenant, workflow = chance.pick(("acme", "globex")), chance.pick(MADE_UP)
+        for number in range(2 + chance.below(4)):
+            order = Order(
+                tenant=tenant,
+                workflow=workflow,
+                key=None if chance.happens(0.3) else f"key-of-{number}",
+                input=Ticket(text="x" * chance.pick((0, 10, 900))),
+                preset=None,
+                business_key=chance.pick(("o-1", "o-1", "o-1", "o-2")),
+            )
+            at = EPOCH + chance.below(chance.pick((3 * SECOND, MINUTE, lasts)))
+            for _ in range(chance.pick((1, 1, 2))):
+                self.world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
+        for _ in range(chance.below(8)):
+            at = EPOCH + chance.below(chance.pick((MINUTE, lasts)))
+            what = chance.pick(("rerun", "rerun", "revive", "revive", "retry", "cancel"))
+            self.world.plan(at, partial(self._people.ask, what, chance))
 
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from kernel.core.events import AnyEvent, CompensationStarted, RunCancelled, RunPaused, RunResumed
 from kernel.define.registry import Registry
-from kernel.errors import Conflict, NotFound, OnewriteError, Refused
+from kernel.errors import Conflict, KeyHeld, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
@@ -32,6 +32,12 @@ Equip = Callable[[Actor], tuple[Environment, Registry]]
 """Gives an actor its ports, and the workflows that its deployment has."""
 
 
+PAUSE = (0.1, 0.5, 2, 10, 100, 1_000)
+"""Seconds until whoever wants a business key asks again that another run holds."""
+WAITS = 15
+"""How often they do."""
+
+
 class Order(Struct, frozen=True):
     """A start that somebody asks for.
 
@@ -39,6 +45,7 @@ class Order(Struct, frozen=True):
         tenant, workflow, key: what for.
         input: the run's input.
         preset: the configuration.
+        business_key: what the run is about.
     """
 
     tenant: str
@@ -46,6 +53,7 @@ class Order(Struct, frozen=True):
     key: str | None
     input: object
     preset: str | None
+    business_key: str | None = None
 
 
 class People:
@@ -70,9 +78,18 @@ class People:
 
         def work(actor: Actor) -> None:
             env, registry = self._equip(actor)
+            patience = WAITS
             while True:
+                since = self._world.now
                 try:
                     self._start(env, registry, order)
+                except KeyHeld as held:
+                    self._watch.keys.held(RunRef(order.tenant, held.run), since)
+                    self._world.say(actor, f"start: {held}")
+                    patience -= 1
+                    if not patience:
+                        return
+                    env.clock.sleep(actor.chance.pick(PAUSE))
                 except Refused:
                     return
                 except OnewriteError as error:
@@ -89,7 +106,16 @@ class People:
         workflow = registry.latest(order.workflow)
         if order.preset is not None and order.preset not in workflow.presets:
             order = replace(order, preset=None)
-        started = start(env, workflow, order.input, tenant=order.tenant, by="api", key=order.key, preset=order.preset)
+        started = start(
+            env,
+            workflow,
+            order.input,
+            tenant=order.tenant,
+            by="api",
+            key=order.key,
+            preset=order.preset,
+            business_key=order.business_key,
+        )
         other = self.accepted.setdefault(started.ref, order)
         if other != order and (other.input, other.tenant) != (order.input, order.tenant):
             self._world.fail("accepted-is-kept", f"{order} was answered with the run of {other}")

@@ -1,7 +1,8 @@
 """The watch: sees every write at the moment it takes effect, and says which invariant it breaks.
 
 It judges the log, the heads and what else is stored; ``witness`` and ``ending`` judge what a log says, ``due_index``
-who finds a run, ``lateness`` when, ``published`` what the sink is given, and ``last_look`` what is there at the end.
+who finds a run, ``lateness`` when, ``business_keys`` who holds which, ``published`` what the sink is given, and
+``last_look`` what is there at the end.
 """
 
 from __future__ import annotations
@@ -13,12 +14,30 @@ from kernel.core.codec import decode_snapshot, initial_state
 from kernel.core.definition import Definition
 from kernel.core.events import AnyEvent, EventReceived, RunCreated, RunFailed, StageStarted, Value
 from kernel.core.evolve import fold
-from kernel.ports import Commit, Data, Dead, Guard, Head, HeadUpdate, Inbox, Item, Live, Published, RunRef, Snapshot
+from kernel.ports import (
+    Commit,
+    Data,
+    Dead,
+    Guard,
+    Head,
+    HeadUpdate,
+    Inbox,
+    Item,
+    Key,
+    Live,
+    Published,
+    RunRef,
+    Snapshot,
+    business_key,
+    keys_of,
+    readable,
+)
 from kernel.shell import heads
 from kernel.shell.environment import Environment, Limits
 from kernel.shell.load import creation, events_of
 from kernel.testing.simulator import last_look
 from kernel.testing.simulator.books import Books
+from kernel.testing.simulator.business_keys import BusinessKeys
 from kernel.testing.simulator.due_index import DueIndex
 from kernel.testing.simulator.last_look import plain
 from kernel.testing.simulator.lateness import Lateness
@@ -40,6 +59,7 @@ class Watch:
         states: abstract states that were reached, as digests.
         fetch: gives the text of a recorded value.
         overdue: told of each run that is failed by its deadline.
+        keys: judges who holds which business key.
     """
 
     def __init__(
@@ -56,6 +76,7 @@ class Watch:
         self._builds = builds
         self._timers = not world.weather.wild  # clocks are good enough to hold times against them
         self._due = DueIndex(world, limits)
+        self.keys = BusinessKeys(world, self.runs, self._due)
         self._lateness = Lateness(world, limits) if traffic.silent else None
 
     # --- the store -------------------------------------------------------------------------------------------------
@@ -81,6 +102,8 @@ class Watch:
                 self._alive(ref, item)
             case Inbox():
                 self._inbox(ref, item, existing)
+            case Key():
+                self.keys.put(ref.tenant, item, existing)
             case Dead():
                 self.runs[ref].outbox.settled.add((item.seq, item.index))
         self._settled(ref)
@@ -130,12 +153,20 @@ class Watch:
     def read(self, ref: RunRef) -> None:
         """Something of a run was read."""
         if ref in self.runs:
-            self._tenant(ref)
+            if not self._shares_a_key(ref):
+                self._tenant(ref)
             self._due.read(self.runs[ref])
+
+    def _shares_a_key(self, ref: RunRef) -> bool:
+        """Whether a run has the business key of the one that the actor is about: who wants it asks who holds it."""
+        touches = self._world.acting.touches if self._world.acting else None
+        mine, theirs = self.runs.get(touches) if touches else None, self.runs[ref]
+        return mine is not None and self.keys.same(mine, theirs)
 
     def _tenant(self, ref: RunRef) -> None:
         acting = self._world.acting
-        if acting is not None and acting.touches not in (None, ref):
+        touches = acting.touches if acting else None
+        if acting is not None and touches is not None and ref not in (touches, keys_of(touches.tenant)):
             self._world.fail("tenants-are-apart", f"{acting.name} is about {acting.touches} and touched {ref}")
 
     def _created(self, ref: RunRef, head: Head, existing: Item | None) -> None:
@@ -161,6 +192,7 @@ class Watch:
             recorded=recorded,
         )
         self._record(seen, 0, created)
+        self.keys.begins(seen)
 
     def _errors(self, definition: Definition) -> frozenset[str] | None:
         """What stages can fail with; a workflow that is not of the simulator's making may say anything."""
@@ -200,6 +232,7 @@ class Watch:
                 self.overdue(ref)
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
+        self.keys.committed(seen, events)
 
     def _outlived(self, ref: RunRef, commit: Commit) -> None:
         """Only who has looked at a run before its retention was over can still take it for one."""
@@ -264,4 +297,8 @@ class Watch:
 
     def finish(self, env: Environment, ref: RunRef) -> None:
         """A run is over and left alone. ``env`` meets no faults."""
-        last_look.judge(self._world, env, self.runs[ref])
+        seen = self.runs[ref]
+        last_look.judge(self._world, env, seen)
+        if seen.head.business_key and not self._due.maybe_expired(seen.head):
+            key = env.store.get(keys_of(ref.tenant), business_key(seen.head.workflow, seen.head.business_key))
+            self.keys.left(seen, readable(key))
