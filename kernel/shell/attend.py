@@ -19,7 +19,7 @@ from kernel.errors import Conflict, Forbidden
 from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
-from kernel.shell.environment import NAP, Environment
+from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
@@ -169,10 +169,12 @@ class _Worker:
         except (Conflict, Forbidden) as refusal:
             refuse(self.env, ref, item, str(refusal))
         except Later:
-            # Ever more rarely, since the work that it waits for may take as long as it likes.
+            # Ever more rarely, since the work that it waits for may take as long as it likes; and not once a tick will
+            # look sooner, which pokes again: else there would be one message more from each of its looks.
             now = self.env.clock.now()
-            again = now + max(SOON, min(NAP, (now - item.at) // 4))
-            send(self.env, [(Poke(ref.tenant, ref.run, event=id_, at=again), again)])
+            again = now + max(SOON, (now - item.at) // 4)
+            if again < (item.due or 0):
+                send(self.env, [(Poke(ref.tenant, ref.run, event=id_, at=again), again)])
         finally:
             self.session.withdraw(EVENT + id_)
 

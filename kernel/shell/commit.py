@@ -106,17 +106,21 @@ def commit(
 
 
 def _kept(env: Environment, session: Session, decision: Decision, until: float) -> Decision:
-    """The decision, with a machine's data that is too big for its event kept aside, before the commit refers to it."""
-    if decision.data is None or len(decision.data) <= env.limits.inline:
+    """The decision, with what of a machine's data is too big for the commit kept aside, before that refers to it."""
+    if decision.data is None:
         return decision
-    state = decision.state
+    state, beside = decision.state, 0
     events: list[AnyEvent] = []
     for event in decision.events:
         if isinstance(event, StateEntered | TransitionStarted | TransitionTaken) and event.data is not None:
             assert event.data.json is not UNSET  # noqa: S101 - decided just now, so it is kept nowhere yet
-            value = keep_aside(env, session.ref, state.seq, bytes(event.data.json), session.ttl, until=until)
-            state.place = state.place and replace(state.place, external=value)
-            events.append(replace(event, data=value))
+            text, external = bytes(event.data.json), None
+            if len(text) + beside <= env.limits.inline:
+                beside += len(text)
+            else:
+                external = keep_aside(env, session.ref, state.seq, text, session.ttl, until=until)
+            state.place = state.place and replace(state.place, external=external)  # the last counts
+            events.append(replace(event, data=external or event.data))
         else:
             events.append(event)
     return replace(decision, events=events)

@@ -12,7 +12,15 @@ from typing import Any
 
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given
-from kernel.core.events import CompensationStarted, LeaseExpired, RunCancelled, RunFailed, StageStarted
+from kernel.core.events import (
+    CompensationStarted,
+    LeaseExpired,
+    RunCancelled,
+    RunFailed,
+    StageStarted,
+    StateEntered,
+    TransitionStarted,
+)
 from kernel.core.failures import describe
 from kernel.core.tokens import Token, write_token
 from kernel.define.code import NotYet, StageCode, Suspended
@@ -37,6 +45,9 @@ from kernel.shell.values import fetch, keep
 
 Chain = Callable[[], c.Chain]
 """How much time is left for a next stage, asked when this one is done."""
+
+_ENDS = RunCancelled | RunFailed | CompensationStarted | StateEntered | TransitionStarted
+"""What makes all that is under way pointless."""
 
 HEARTBEAT_EVERY = 1.0
 """Seconds between two signs of life that are written; more frequent ones are dropped."""
@@ -231,11 +242,11 @@ class _Handle:
         env.alarm.extend(timeout - (env.clock.monotonic() - now))
 
     def cancelled(self) -> bool:
-        """Whether somebody ended the run, or took this attempt over, since it was claimed."""
+        """Whether somebody ended the run, took this attempt over, or left its state, since it was claimed."""
         session = self._session
         for record in insist(self._env, lambda: list(commits_after(self._env.store, session.ref, session.state.seq))):
             for event in events_of(session.ref, record):
-                if isinstance(event, RunCancelled | RunFailed | CompensationStarted):
+                if isinstance(event, _ENDS):
                     return True
                 if isinstance(event, LeaseExpired) and event.stage == self.stage:
                     return True

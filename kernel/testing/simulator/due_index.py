@@ -50,6 +50,10 @@ class DueIndex:
         """Whether a run's retention is over by every clock: now, or at another true time."""
         return (self._world.now if now is None else now) >= head.expires + self._slack
 
+    def expiring(self, head: Head) -> bool:
+        """Whether a run's retention may be over by some clock."""
+        return self._world.now + self._slack >= head.expires
+
     def read(self, seen: Seen) -> None:
         """Something of a run was read: by a tick only if it has moved ``due`` itself, so that no other looks as well.
 
