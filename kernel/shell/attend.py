@@ -18,7 +18,7 @@ from kernel.errors import Conflict, Forbidden
 from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import Beside, commit
-from kernel.shell.environment import NAP, Environment
+from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
@@ -182,11 +182,16 @@ class _Worker:
             self.session.withdraw(EVENT + id_)
 
     def look_again(self) -> None:
-        """Poke for a deferred event, ever more rarely: the work that it waits for may take as long as it likes."""
-        if self.deferred is not None:
-            now, ref = self.env.clock.now(), self.session.ref
-            again = now + max(SOON, min(NAP, (now - self.deferred.at) // 4))
-            send(self.env, [(Poke(ref.tenant, ref.run, event=self.deferred.id, at=again), again)])
+        """Poke for a deferred event: ever more rarely, since the work that it waits for may take as long as it likes.
+
+        But not once a tick looks sooner, which pokes again: else each of its looks would mean one message more.
+        """
+        if (item := self.deferred) is None:
+            return
+        now, ref = self.env.clock.now(), self.session.ref
+        again = now + max(SOON, (now - item.at) // 4)
+        if again < (item.due or 0):
+            send(self.env, [(Poke(ref.tenant, ref.run, event=item.id, at=again), again)])
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""

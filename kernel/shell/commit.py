@@ -122,15 +122,19 @@ def commit(
 
 
 def _kept(env: Environment, session: Session, decision: Decision, until: float) -> Decision:
-    """The decision, with a machine's data that is too big for its event kept aside, before the commit refers to it."""
-    if decision.data is None or len(decision.data) <= env.limits.inline:
+    """The decision, with what of a machine's data is too big for the commit kept aside, before that refers to it."""
+    if decision.data is None:
         return decision
+    beside = 0
     events: list[AnyEvent] = []
     for event in decision.events:
         if isinstance(event, StateEntered | TransitionStarted | TransitionTaken) and event.data is not None:
             assert event.data.json is not UNSET  # noqa: S101 - decided just now, so it is kept nowhere yet
-            text = bytes(event.data.json)
-            value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
+            text, value = bytes(event.data.json), event.data
+            if len(text) + beside <= env.limits.inline:
+                beside += len(text)
+            else:
+                value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
             events.append(replace(event, data=value))
         else:
             events.append(event)

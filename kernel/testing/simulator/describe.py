@@ -96,10 +96,14 @@ def events_of(commit: Commit) -> tuple[AnyEvent, ...]:
     return decode_events(commit.v, commit.events, commit.key)
 
 
+_SUBJECTS = ("stage", "transition", "state", "timer", "event")
+"""What an event is about, in order of preference."""
+
+
 def event_text(event: AnyEvent) -> str:
     """An event in a word or two."""
     fields = asdict(event)
-    stage = fields.get("stage", "")
+    stage = next((fields[name] for name in _SUBJECTS if fields.get(name)), "")
     attempt = f"#{fields['attempt']}" if fields.get("attempt") else ""
     error = getattr(event, "error", None)
     kind = f" ({error.kind})" if error is not None and error is not UNSET else ""

@@ -39,16 +39,19 @@ from kernel.testing.simulator import last_look
 from kernel.testing.simulator.books import Books
 from kernel.testing.simulator.business_keys import BusinessKeys
 from kernel.testing.simulator.due_index import DueIndex
+from kernel.testing.simulator.flows import Flow
 from kernel.testing.simulator.last_look import plain
 from kernel.testing.simulator.lateness import Lateness
+from kernel.testing.simulator.moves import Moves, rules_of
 from kernel.testing.simulator.published import Outbox
-from kernel.testing.simulator.seen import Seen, values_of
+from kernel.testing.simulator.seen import INPUT, Seen, values_of
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.witness import EXPECTED_ERRORS, GARBLED, Witness
 from kernel.testing.simulator.world import Actor, World
 
-MADE_UP = ("one", "two")
-"""Ids of the workflows that the simulator makes up."""
+GRAPHS, MACHINE = ("one", "two"), "three"
+MADE_UP = (*GRAPHS, MACHINE)
+"""Ids of the workflows, and of the machine, that the simulator makes up."""
 
 
 class Watch:
@@ -63,7 +66,7 @@ class Watch:
     """
 
     def __init__(
-        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Definition, ...]]
+        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Flow, ...]]
     ) -> None:
         """See nothing yet."""
         self.runs: dict[RunRef, Seen] = {}
@@ -73,7 +76,8 @@ class Watch:
         self._world = world
         self._traffic = traffic
         self._limits = limits
-        self._builds = builds
+        self._builds = {key: tuple(flow.definition for flow in flows) for key, flows in builds.items()}
+        self._rules = {key: rules_of(flows[0], told=key[0] in MADE_UP) for key, flows in builds.items()}
         self._timers = not world.weather.wild  # clocks are good enough to hold times against them
         self._due = DueIndex(world, limits)
         self.keys = BusinessKeys(world, self.runs, self._due)
@@ -125,6 +129,21 @@ class Watch:
             fail(
                 "applied-once", f"{item.id} is {'refused, though' if item.refused else 'settled, but was not'} applied"
             )
+        if item.refused and isinstance(existing, Inbox):
+            self._refused(seen, existing, item.refused)
+
+    def _refused(self, seen: Seen, item: Inbox, why: str) -> None:
+        """A machine takes an event or does not, by what it declares; unless nobody could read it."""
+        moves = seen.witness.books.moves
+        if moves is None or self._due.maybe_expired(seen.head) or self._world.weather.counts["garbled"]:
+            return
+        if not moves.refusable(item, self._acting().began):
+            self._world.fail("transitions-fit", f"{item.id} is refused, which {moves.ahead} takes: {why}")
+
+    def visit(self, ref: RunRef, seq: int) -> int:
+        """How often a machine's state or transition had been left by a commit; of anything else, never."""
+        moves = self.runs[ref].witness.books.moves
+        return 0 if moves is None else moves.visit(seq)
 
     def updated(self, ref: RunRef, change: HeadUpdate, before: Head, after: Head) -> None:
         """A head was changed."""
@@ -193,6 +212,10 @@ class Watch:
         )
         self._record(seen, 0, created)
         self.keys.begins(seen)
+        if rules := self._rules[head.workflow, head.version]:
+            moves = Moves(rules, books, lambda value: self.fetch(ref, value), lambda: self._world.now)
+            moves.input = recorded[INPUT, 0][1]
+            books.moves = moves
 
     def _errors(self, definition: Definition) -> frozenset[str] | None:
         """What stages can fail with; a workflow that is not of the simulator's making may say anything."""
@@ -230,6 +253,7 @@ class Watch:
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)
             elif isinstance(event, RunFailed) and event.error.kind == "DeadlineExceeded":
                 self.overdue(ref)
+        seen.witness.seen()
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
         self.keys.committed(seen, events)

@@ -53,7 +53,7 @@ TOKENS = (
         "value-key",
         "A value that is kept aside never takes the place of another one.",
         "recorded-is-immutable",
-        (f"{SHELL}.values:keep", "{DATA}{seq:010d}#{digest[:16]}", "{DATA}{seq:010d}"),
+        (f"{SHELL}.values:keep_aside", "{DATA}{seq:010d}#{digest[:16]}", "{DATA}{seq:010d}"),
     ),
 )
 """Whose write it was."""
@@ -64,7 +64,7 @@ ORDER = (
         "What a commit refers to is kept before it.",
         "no-unexpected-error",
         (
-            f"{SHELL}.values:keep",
+            f"{SHELL}.values:keep_aside",
             "insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)",
             "vars(env.store).setdefault('late', []).append(lambda: env.store.put(ref, Data(key, text, ttl)))",
         ),
