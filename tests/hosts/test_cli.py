@@ -32,6 +32,7 @@ VIEW = {
     ],
     "error": ERROR,
     "compensation": "complete",
+    "business_key": "order-123",
 }
 DONE = VIEW | {"status": "completed", "error": None, "compensation": "", "output": {"tracking": "T1"}}
 FAILED = {"type": "StageFailed", "stage": "ship", "error": ERROR}
@@ -98,7 +99,12 @@ def test_show_prints_stages_errors_and_log(run: Run) -> None:
     status, output = run("show", "r1", "--log")
 
     assert status == 0
-    for part in ("order r1  failed", "1.5 s, 3 attempts, commit 8", "nobody goes there", "compensation complete"):
+    for part in (
+        "order r1  order-123  failed",
+        "1.5 s, 3 attempts, commit 8",
+        "nobody goes there",
+        "compensation complete",
+    ):
         assert part in output
     assert "StageFailed" in output
 
@@ -111,11 +117,11 @@ def test_show_prints_json_for_programs(run: Run) -> None:
 
 
 def test_run_starts_with_the_file_and_the_key_and_fails_with_the_run(run: Run, function: Fake, order: str) -> None:
-    status, output = run("run", "order", order, "--key", "k")
+    status, output = run("run", "order", order, "--key", "k", "--business-key", "order-123")
 
     assert status == 1
     assert "the same run" in output
-    assert json.loads(function.events[0]["body"]) == {"input": {"number": "S-1"}}
+    assert json.loads(function.events[0]["body"]) == {"input": {"number": "S-1"}, "business_key": "order-123"}
     assert function.events[0]["headers"]["idempotency-key"] == "k"
 
 

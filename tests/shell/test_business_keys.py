@@ -583,3 +583,26 @@ def test_what_a_business_key_costs(script: Script) -> None:
 
     assert [begin - usual for begin, usual in zip(units[KEY], units[None], strict=True)] == [3, 1]
     assert units[KEY][0] == 6
+
+
+def test_what_it_costs_to_be_refused_and_to_take_a_key_again(script: Script) -> None:
+    play, flow = deployed(script)
+    play.start(flow, Note(), business_key=KEY)
+    before = play.meter.snapshot()
+    with pytest.raises(KeyHeld):
+        play.start(flow, Note(), business_key=KEY)
+    refused = play.meter.snapshot().minus(before)
+    assert (refused.write_units, refused.read_units) == (4, 1)
+
+    again: list[tuple[float, float]] = []
+    for name in (None, KEY):
+        play, flow = deployed(script)
+        ref = play.start(flow, Note(), business_key=name)
+        play.play(ref)
+        before = play.meter.snapshot()
+        play.rerun(ref, "b")
+        play.play(ref)
+        used = play.meter.snapshot().minus(before)
+        again.append((used.write_units, used.read_units))
+    (usual, usual_reads), (units, reads) = again
+    assert (units - usual, reads - usual_reads) == (4, 1)
