@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 from kernel.errors import InvalidInput
+from kernel.ports import HIGH
 
+NORMAL = "normal"
+PRIORITIES = (NORMAL, HIGH)
+"""The classes of runs, as callers name them."""
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
@@ -40,6 +44,19 @@ def check_key(what: str, key: str) -> str:
         message = f"the {what} must have 1 to {_MAX_KEY} printable characters"
         raise InvalidInput(message)
     return key
+
+
+def check_priority(priority: str) -> str:
+    """The priority of a run, as its head keeps it: nothing where it is normal.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if priority not in PRIORITIES:
+        known = " or ".join(PRIORITIES)
+        message = f"there is no priority {str(priority)[:40]!r}"
+        raise InvalidInput(message, (("priority", f"give {known}"),))
+    return "" if priority == NORMAL else priority
 
 
 def check_event_id(id_: str) -> str:

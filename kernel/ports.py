@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -68,6 +68,8 @@ class Head(Struct, frozen=True, kw_only=True):
         look: token of the latest look of a tick, so that the tick knows its own claim again.
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
         digest: of what was asked for, so that a repeated start is told from another one.
+        priority: ``HIGH``, or empty; never changes.
+        annotations: what the run was started with, as JSON text (``kernel.annotations``), or empty; never changes.
     """
 
     workflow: str
@@ -92,11 +94,17 @@ class Head(Struct, frozen=True, kw_only=True):
     events: bytes
     digest: str
     v: int
+    priority: str = ""
+    annotations: bytes = b""
 
     @property
     def key(self) -> str:
         """Its sort key."""
         return HEAD
+
+    def poke(self, ref: RunRef, stage: str = "", at: int = 0, event: str = "") -> Poke:
+        """A poke for the run that this is the head of, in the run's class."""
+        return Poke(ref.tenant, ref.run, stage, at, event=event, priority=self.priority)
 
 
 class Commit(Struct, frozen=True):
@@ -110,6 +118,7 @@ class Commit(Struct, frozen=True):
         events: JSON text, an array of events.
         ttl: when the store may delete it, in seconds.
         v: version of the event format.
+        annotations: what was said beside, as JSON text (``kernel.annotations``), or empty. No fold sees it.
     """
 
     seq: int
@@ -119,6 +128,7 @@ class Commit(Struct, frozen=True):
     events: bytes
     ttl: int
     v: int
+    annotations: bytes = b""
 
     @property
     def key(self) -> str:
@@ -395,6 +405,10 @@ class Store(Protocol):
         ...
 
 
+HIGH: Final = "high"
+"""The priority of runs that are attended before others, without starving them; what is not high says nothing."""
+
+
 class Poke(Struct, frozen=True, omit_defaults=True):
     """A message "look at this run". Carries no state: may be lost, doubled, late or reordered without harm.
 
@@ -404,6 +418,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
         event: id of an external event that has come, if one has.
         at: not before this time, in milliseconds; 0 for at once.
         v: version of the message format.
+        priority: the run's: ``HIGH``, or empty.
     """
 
     tenant: str
@@ -412,6 +427,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
     at: int = 0
     v: int = 1
     event: str = ""
+    priority: str = ""
 
     @property
     def ref(self) -> RunRef:
@@ -424,7 +440,7 @@ MAX_DELAY = 900
 
 
 class Queue(Protocol):
-    """Carries pokes to workers."""
+    """Carries pokes to workers: those of a ``HIGH`` priority before others, but never only those."""
 
     def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
         """Send each poke with a delay in seconds, 0 to ``MAX_DELAY``. Those that fail are logged and dropped."""

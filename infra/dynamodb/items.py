@@ -1,14 +1,15 @@
 """Items of a run's partition as DynamoDB attributes, and back. The only place that knows raw items.
 
-Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out. A
+Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out, and so are
+an empty ``priority`` and empty ``annotations``. A
 field that the sort key tells already is not stored again, but for ``Snapshot.seq``, which a condition
 compares:
 
 ========  ==============================================================================================
 item      attributes
 ========  ==============================================================================================
-Head      all fields; ``events`` as text
-Commit    at, token, by, events (text), ttl, v
+Head      all fields; ``events`` and ``annotations`` as text
+Commit    at, token, by, events (text), ttl, v, annotations (text)
 Snapshot  seq, fold, body (binary), ttl
 Data      body (binary), ttl
 Live      until, progress, ttl
@@ -73,6 +74,8 @@ def to_attributes(ref: RunRef, item: Item) -> Attributes:
             "events": {"S": item.events.decode()},
             "v": {"N": str(item.v)},
         }
+        if item.annotations:
+            attributes["annotations"] = {"S": item.annotations.decode()}
     elif isinstance(item, Head):
         attributes |= _head(item)
     elif isinstance(item, Snapshot):
@@ -116,6 +119,10 @@ def _head(head: Head) -> Attributes:
     }
     if head.due is not None:
         attributes["due"] = {"N": str(head.due)}
+    if head.priority:
+        attributes["priority"] = {"S": head.priority}
+    if head.annotations:
+        attributes["annotations"] = {"S": head.annotations.decode()}
     return attributes
 
 
@@ -181,7 +188,12 @@ def _read_commit(sort_key: str, raw: Mapping[str, Any]) -> Commit:
         events=text(raw, "events").encode(),
         ttl=number(raw, "ttl"),
         v=number(raw, "v"),
+        annotations=_annotations(raw),
     )
+
+
+def _annotations(raw: Mapping[str, Any]) -> bytes:
+    return text(raw, "annotations").encode() if "annotations" in raw else b""
 
 
 def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
@@ -208,6 +220,8 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         events=text(raw, "events").encode(),
         digest=text(raw, "digest"),
         v=number(raw, "v"),
+        priority=text(raw, "priority") if "priority" in raw else "",
+        annotations=_annotations(raw),
     )
 
 

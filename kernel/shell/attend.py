@@ -20,7 +20,7 @@ from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
-from kernel.shell.execute import run_body, run_check
+from kernel.shell.execute import Done, run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
 from kernel.shell.load import Session, load
@@ -205,7 +205,7 @@ class _Worker:
                 return False  # it is over
         return True
 
-    def _check(self, stage: str, now: int) -> c.Command:
+    def _check(self, stage: str, now: int) -> c.Command | Done:
         """Ask the check; but not for ever one that kills its process, and so never gets to say that it is too late."""
         suspended, spec = self.session.state.stages[stage], self.definition.stages[stage]
         if spec.callback is not None:
@@ -214,12 +214,12 @@ class _Worker:
             return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
         return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
 
-    def _commit_and_run(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> None:
+    def _commit_and_run(self, command: c.Command | Done, settle: Callable[[int], Inbox] | None = None) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
-        next_: c.Command | None = command
+        next_: Done | None = command if isinstance(command, Done) else Done(command)
         while next_ is not None:
             before = self.env.clock.monotonic()
-            started = self._commit(next_, settle)
+            started = self._commit(next_.command, settle, next_.annotations)
             settle = None
             if started is None:
                 return
@@ -237,7 +237,9 @@ class _Worker:
                 until=self.until,
             )
 
-    def _commit(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> StageStarted | None:
+    def _commit(
+        self, command: c.Command, settle: Callable[[int], Inbox] | None = None, annotations: bytes = b""
+    ) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
         try:
             decision = commit(
@@ -249,6 +251,7 @@ class _Worker:
                 until=self.until,
                 renew=self._renew,
                 settle=settle,
+                annotations=annotations,
             )
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
@@ -321,4 +324,4 @@ class _Worker:
         return self.done < self.env.limits.chain_cap and self.definition.stages[stage].timeout <= self._room()
 
     def _poke(self, stage: str) -> Poke:
-        return Poke(self.session.ref.tenant, self.session.ref.run, stage)
+        return self.session.poke(stage)

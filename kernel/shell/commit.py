@@ -38,6 +38,7 @@ def commit(
     until: float | None = None,
     renew: Callable[[Command], Command] = lambda command: command,
     settle: Callable[[int], Inbox] | None = None,
+    annotations: bytes = b"",
 ) -> Decision:
     """Decide ``command`` and commit what follows; the session's state moves on.
 
@@ -51,6 +52,7 @@ def commit(
         renew: brings the command up to date when it is decided again.
         settle: gives the inbox item of the external event that the commit of this number applies, settled: both are
             written, or neither.
+        annotations: what is said beside, as the commit keeps it.
 
     Raises:
         Stale: what the command speaks of is no longer current, or the event is settled. Nothing was written.
@@ -71,6 +73,7 @@ def commit(
             events=encode_events(decision.events),
             ttl=session.ttl,
             v=FORMAT,
+            annotations=annotations,
         )
         if session.state.asleep is not None or session.state.status.finished:
             heads.wake(env, session, now)

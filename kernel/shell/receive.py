@@ -14,7 +14,7 @@ from kernel.core.codec import inline
 from kernel.core.events import Value
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
 from kernel.limits import check_event_id
-from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
+from kernel.ports import HEAD, INBOX, Guard, Head, Inbox, Poke, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
@@ -105,7 +105,7 @@ def accept(env: Environment, ref: RunRef, name: str, payload: object, *, by: str
         raise Conflict(message)
     found = existing or item
     if found.due is not None:
-        send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+        send(env, [(head.poke(ref, event=id_), 0)])
     return _view(ref, found)
 
 
@@ -194,5 +194,8 @@ def deliver(env: Environment, ref: RunRef, id_: str) -> bool:
     later = replace(item, due=now + again)
     if insist(env, lambda: env.store.put(ref, later, Guard.EVENT_IS_OPEN)) is not None:
         return False
-    send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+    head = insist(env, lambda: env.store.get(ref, HEAD))
+    # A head that is gone or damaged is for the worker to find out.
+    poke = head.poke(ref, event=id_) if isinstance(head, Head) else Poke(ref.tenant, ref.run, event=id_)
+    send(env, [(poke, 0)])
     return True

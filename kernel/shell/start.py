@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct
 
+from kernel.annotations import BESIDE, Scalar, accept
 from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
 from kernel.define.workflow import Request, Workflow
 from kernel.errors import Conflict, CorruptLog, Unavailable
-from kernel.limits import check_key, check_tenant
-from kernel.ports import HEAD, Guard, Head, Poke, Refusal, RunRef, readable
+from kernel.limits import check_key, check_priority, check_tenant
+from kernel.ports import HEAD, Guard, Head, Refusal, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
@@ -55,6 +56,8 @@ def start(
     key: str | None = None,
     config: Mapping[str, object] | None = None,
     preset: str | None = None,
+    priority: Literal["normal", "high"] = "normal",
+    annotations: Mapping[str, Scalar] | None = None,
 ) -> Started:
     """Create a run of ``workflow``.
 
@@ -67,13 +70,18 @@ def start(
         key: idempotency key; the same key and input give the same run.
         config: configuration by stage id.
         preset: name of a configuration that the workflow declares.
+        priority: its class: a run of high priority is attended before others, without starving them.
+        annotations: what is said of this start, by key. Not part of what is asked for: with a key that was used before,
+            they are dropped.
 
     Raises:
-        InvalidInput: input, config or key do not fit. Nothing was stored.
+        InvalidInput: input, config, key, priority or annotations do not fit. Nothing was stored.
         Conflict: the key was used with other input.
         InfrastructureError: the store failed; whether the run exists is unknown, so repeat with the same key.
     """
     check_tenant(tenant)
+    class_ = check_priority(priority)
+    said = accept(annotations)
     accepted = workflow.accept(input)
     configured = workflow.configure(config, preset)
     for text in (accepted, configured or b""):
@@ -84,7 +92,7 @@ def start(
     asked = _Asked(workflow, (accepted, configured), key)
     run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
     ref = RunRef(tenant, run)
-    if key is not None and len(accepted) + len(configured or b"") > env.limits.inline:
+    if key is not None and len(accepted) + len(configured or b"") + len(said) > env.limits.inline:
         # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
         found = readable(insist(env, lambda: env.store.get(ref, HEAD)))
         if isinstance(found, Head):
@@ -95,6 +103,7 @@ def start(
     ttl = ttl_of(expires)
     # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
     names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
+    names += (len(said) + BESIDE if said else 0) + (len("priority") + len(class_) if class_ else 0)
     room = env.limits.inline - names - len(accepted)
     aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
     value = keep(env, ref, 0, accepted, ttl, beside=names + aside)
@@ -123,11 +132,13 @@ def start(
         events=encode_events((RunCreated(value, config_value, definition.undo_on_cancel),)),
         digest=asked.digest,
         v=FORMAT,
+        priority=class_,
+        annotations=said,
     )
     refusal = insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
     if refusal is not None and not _is_ours(existing := _head(ref, refusal), head.token):
         return _known(env, ref, existing, asked)
-    send(env, [(Poke(tenant, run), 0)])
+    send(env, [(head.poke(ref), 0)])
     return Started(ref, replay=False)
 
 
@@ -168,7 +179,7 @@ def _known(env: Environment, ref: RunRef, head: Head, asked: _Asked) -> Started:
         message = f"idempotency key {asked.key!r} was used for {head.workflow} with other input: take a new key"
         raise Conflict(message)
     if head.due is not None and env.clock.now() < head.created + env.limits.look_grace:
-        send(env, [(Poke(ref.tenant, ref.run), 0)])  # whoever created the run may have died before poking
+        send(env, [(head.poke(ref), 0)])  # whoever created the run may have died before poking
     return Started(ref, replay=True)
 
 

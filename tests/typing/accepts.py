@@ -8,6 +8,7 @@ from typing import assert_type
 from pydantic import BaseModel
 
 from onewrite import AwaitCallback, Context, Failed, NoConfig, Pending, Registry, Retry, Stage, Suspend, Workflow, stage
+from onewrite.testing import Play
 
 
 class Order(BaseModel):
@@ -188,3 +189,22 @@ assert_type(six, Workflow[Order, Parcel, Invoice, Parcel, Parcel, Parcel, Parcel
 
 registry = Registry(side_by_side.then(ship), perhaps, six)
 assert_type(registry.latest("order").version, int)
+
+
+# --- what is said beside ---------------------------------------------------------------------------------
+
+
+@stage
+def notes(ctx: Context, order: Order) -> Receipt:
+    ctx.annotate("who", "alice")
+    ctx.annotate("express", order.express)
+    ctx.annotate("attempt", ctx.attempt)
+    ctx.annotate("share", 0.5)
+    return Receipt(id=order.id)
+
+
+def starts(play: Play, order: Order) -> None:
+    said: dict[str, str | int] = {"trigger": "nightly", "attempt": 3}
+    run = play.start(six, order, priority="high", annotations=said)
+    play.start(six, order, priority="normal", annotations={"who": "alice", "dry-run": True, "share": 0.5})
+    assert_type(play.annotations(run, "tr")[0].value, str | bool | int | float)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from onewrite import AwaitCallback, Context, Pending, Retry, Stage, Suspend, Workflow, stage
+from onewrite.testing import Play
 
 HOUR = timedelta(hours=1)
 
@@ -225,9 +226,23 @@ def uses(ctx: Context[Gateway], plain: Context, order: Order) -> None:
     shipment: Shipment = charge(ctx, order)  # type: ignore[assignment]  # gives a Receipt
     ctx.log.info(shipment)
     ctx.log.info(Suspend(Job(id="1")).state.name)  # type: ignore[attr-defined]  # a Job has no name
+    plain.annotate("who", None)  # type: ignore[arg-type]  # not something that an annotation can say
+    plain.annotate("who", order)  # type: ignore[arg-type]  # nor is a model
+    plain.annotate(1, "alice")  # type: ignore[arg-type]  # a key is a text
+    plain.annotate("who")  # type: ignore[call-arg]  # says nothing
     narrower: Stage[Shipment, Parcel] = ship  # type: ignore[assignment]  # it takes an Invoice too
     ctx.log.info(narrower)
 
 
 def not_a_model(ctx: Context[int], order: Order) -> None:  # type: ignore[type-var]  # a configuration is a model
     raise NotImplementedError
+
+
+# --- how a run is started ------------------------------------------------------------------------------
+
+
+def starts(play: Play, order: Order) -> None:
+    play.start(charged, order, priority="urgent")  # type: ignore[arg-type]  # there is normal and high
+    play.start(charged, order, priority=1)  # type: ignore[arg-type]  # they have names
+    play.start(charged, order, annotations={"who": None})  # type: ignore[dict-item]  # says nothing
+    play.start(charged, order, annotations={1: "alice"})  # type: ignore[dict-item]  # a key is a text
