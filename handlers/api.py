@@ -40,7 +40,7 @@ from handlers.routes import ROUTES, methods_of, route, told
 from handlers.tenants import Caller, caller_of
 from infra.settings import Settings
 from kernel.shell.callback import Answered
-from kernel.shell.read import RunView
+from kernel.shell.read import AnnotationPage, RunView
 from kernel.shell.receive import EventView
 
 KEY_HEADER = "Idempotency-Key"
@@ -54,6 +54,7 @@ Run = Annotated[str, params.Path(description="Id of the run.")]
 Workflow = Annotated[str, params.Path(description="Id of the workflow.")]
 After = Annotated[int, params.Query(ge=-1, le=LAST, description="Only what comes after this commit.")]
 Limit = Annotated[int, params.Query(ge=1, le=200, description="At most so many.")]
+Prefix = Annotated[str, params.Query(max_length=64, description="Only what has a key that begins so.")]
 Why = Annotated[ReasonBody | None, params.Body()]
 
 
@@ -173,6 +174,12 @@ class Api:
     def show_steps(self, run: Run, after: After = -1, limit: Limit = 100) -> Answer:
         """Show how the log makes the state, commit by commit."""
         return _answer(self._operations.steps(self._caller, run=run, after=after, limit=limit))
+
+    @route("GET", "/runs/<run>/annotations", {200: AnnotationPage}, 404, 422)
+    def list_annotations(self, run: Run, prefix: Prefix = "", after: After = -1, limit: Limit = 100) -> Answer:
+        """List what was said of a run, and by whom."""
+        found = self._operations.annotations(self._caller, run=run, prefix=prefix, after=after, limit=limit)
+        return _answer(found)
 
     @route("POST", "/runs/<run>/cancel", {202: RunView}, 404, 409, 422, body=True)
     def cancel_run(self, run: Run, body: Why = None) -> Answer:

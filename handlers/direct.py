@@ -80,6 +80,12 @@ class Page(OfRun):
     limit: Limit = 100
 
 
+class Annotations(Page):
+    """Show a page of a run's annotations."""
+
+    prefix: Annotated[str, Field(max_length=64)] = ""
+
+
 class Listing(Body):
     """List runs."""
 
@@ -138,6 +144,7 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "list": (Listing, Operations.list_runs),
     "log": (Page, Operations.log),
     "steps": (Page, Operations.steps),
+    "annotations": (Annotations, Operations.annotations),
     "cancel": (Change, Operations.cancel),
     "pause": (Pause, Operations.pause),
     "resume": (Change, Operations.resume),

@@ -15,6 +15,7 @@ import msgspec
 from handlers.answers import LogPage, RunList, StartedRun, StepPage
 from handlers.problems import MEDIA_TYPE, Problem
 from handlers.routes import ROUTES, Route
+from kernel.shell.read import AnnotationPage
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver
@@ -95,7 +96,7 @@ def _links(route: Route, type_: type | None) -> dict[str, Any]:
         return {name: _link(name, run="$response.body#/run") for name in operations}
     if type_ is RunList:
         return {"next": _link(route.name, cursor="$response.body#/cursor")}
-    if type_ in (LogPage, StepPage):
+    if type_ in (LogPage, StepPage, AnnotationPage):
         return {"next": _link(route.name, run="$request.path.run", after="$response.body#/after")}
     return {}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -47,11 +47,12 @@ from kernel.shell.start import start
 
 if TYPE_CHECKING:
     from handlers.tenants import Caller
+    from kernel.annotations import Scalar
     from kernel.define.registry import Registry
     from kernel.define.startable import Startable
     from kernel.shell.callback import Answered
     from kernel.shell.environment import Environment
-    from kernel.shell.read import RunView
+    from kernel.shell.read import AnnotationPage, RunView
 
 T = TypeVar("T")
 
@@ -82,6 +83,8 @@ class Operations:
         version: int | None = None,
         key: str | None = None,
         business_key: str | None = None,
+        priority: Literal["normal", "high"] = "normal",
+        annotations: Mapping[str, Scalar] | None = None,
     ) -> StartedRun:
         """Start a run, with an input that is JSON text or what such text can be made of."""
         chosen = self.registry.latest(workflow) if version is None else self.registry.get(workflow, version)
@@ -96,6 +99,8 @@ class Operations:
             config=config,
             preset=preset,
             business_key=business_key,
+            priority=priority,
+            annotations=annotations,
         )
         if not started.replay:
             return StartedRun(started.ref.run, chosen.id, chosen.version, "running", replay=False)
@@ -188,6 +193,13 @@ class Operations:
             if len(found) > limit:
                 break
         return StepPage(*_page(found, limit, lambda step: step.seq))
+
+    def annotations(
+        self, caller: Caller, *, run: str, prefix: str = "", after: int = -1, limit: int = 100
+    ) -> AnnotationPage:
+        """What was said of a run, under keys with this prefix, in the commits after number ``after``."""
+        ref = RunRef(caller.tenant, run)
+        return kernel_read.list_annotations(self.env, ref, prefix=prefix, after=after, limit=limit)
 
     def cancel(self, caller: Caller, *, run: str, reason: str = "") -> RunView:
         """Cancel an unfinished run."""

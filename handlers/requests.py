@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from handlers.problems import Failure, Problems
+from kernel import annotations
 from kernel.core.failures import MAX_MESSAGE
 from kernel.errors import InvalidInput
 from kernel.limits import check_key, is_run_id
@@ -86,6 +87,25 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
+Annotations = Annotated[
+    dict[str, Any],  # the kernel checks them, and says which of them does not fit
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": annotations.MOST,
+            "propertyNames": {"pattern": f"^{annotations.KEY}$"},
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": "string", "maxLength": annotations.LONGEST},
+                    {"type": "boolean"},
+                    {"type": "number"},
+                ]
+            },
+        }
+    ),
+]
+
+
 class StartBody(Body):
     """What a run is started with."""
 
@@ -96,6 +116,10 @@ class StartBody(Body):
         None, description="Of the workflow; the latest if absent."
     )
     business_key: BusinessKey | None = None
+    priority: Literal["normal", "high"] = Field(
+        "normal", description="Runs of high priority are attended before others, without starving them."
+    )
+    annotations: Annotations | None = Field(None, description="What is said of this start, such as who or why.")
 
 
 class ReasonBody(Body):

@@ -49,7 +49,7 @@ def environment(settings: Settings, definitions: Definitions, clients: Clients |
     bus = settings.event_bus_name
     return Environment(
         store=DynamoDbStore(aws.dynamodb, settings.table_name),
-        queue=SqsQueue(aws.sqs, settings.queue_url),
+        queue=SqsQueue(aws.sqs, settings.queue_url, settings.priority_queue_url),
         blobs=S3Blobs(lambda: aws.s3, settings.blob_bucket) if settings.blob_bucket else NoBlobs(),
         sink=EventBridgeSink(lambda: aws.events, bus) if bus else NoSink(),
         clock=SystemClock(),

@@ -25,6 +25,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         workflows: where the registry of workflows is, ``module:name``.
         table_name: name (or ARN) of the DynamoDB table.
         queue_url: address of the SQS queue that carries pokes.
+        priority_queue_url: address of the queue for pokes of runs of high priority; None lets them use the other one.
         blob_bucket: S3 bucket for values too big for the table.
         event_bus_name: EventBridge bus (name or ARN) that events are published to.
         default_tenant: tenant of callers without the claim; None refuses them.
@@ -50,6 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     workflows: str
     table_name: str
     queue_url: str
+    priority_queue_url: str | None = None
     blob_bucket: str | None = None
     event_bus_name: str | None = None
     default_tenant: str | None = None
@@ -83,6 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             workflows=reader.required("WORKFLOWS", _WORKFLOWS),
             table_name=reader.required("TABLE_NAME", _TABLE),
             queue_url=reader.required("QUEUE_URL", _URL),
+            priority_queue_url=reader.text("PRIORITY_QUEUE_URL", _URL),
             blob_bucket=reader.text("BLOB_BUCKET", _BUCKET),
             event_bus_name=reader.text("EVENT_BUS_NAME", _BUS),
             default_tenant=reader.text("DEFAULT_TENANT", _TENANT),

@@ -10,7 +10,7 @@ import msgspec
 
 from infra.failures import AWS_ERRORS, translate
 from kernel.errors import Missing, OnewriteError
-from kernel.ports import MAX_DELAY, Poke
+from kernel.ports import HIGH, MAX_DELAY, Poke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,11 +50,13 @@ class SqsQueue:
     Args:
         client: an SQS client, see ``infra.clients``.
         url: the queue's URL.
+        priority_url: URL of the queue for pokes of high priority; without one, all go to the one queue.
     """
 
-    def __init__(self, client: SQSClient, url: str) -> None:
+    def __init__(self, client: SQSClient, url: str, priority_url: str | None = None) -> None:
         self._client = client
         self._url = url
+        self._priority_url = priority_url or url
         self._grouped = True
 
     def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
@@ -65,12 +67,19 @@ class SqsQueue:
         Raises:
             Missing: the queue does not exist, or sending to it is denied.
         """
-        for start in range(0, len(pokes), BATCH):
-            self._send(pokes[start : start + BATCH])
+        by_url: dict[str, list[tuple[Poke, int]]] = {}
+        for poke, delay in pokes:
+            by_url.setdefault(self._url_of(poke), []).append((poke, delay))
+        for url, chosen in by_url.items():
+            for start in range(0, len(chosen), BATCH):
+                self._send(url, chosen[start : start + BATCH])
 
-    def _send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+    def _url_of(self, poke: Poke) -> str:
+        return self._priority_url if poke.priority == HIGH else self._url
+
+    def _send(self, url: str, pokes: Sequence[tuple[Poke, int]]) -> None:
         try:
-            failed = self._failed(pokes)
+            failed = self._failed(url, pokes)
         except Missing:
             raise
         except OnewriteError as error:
@@ -79,34 +88,37 @@ class SqsQueue:
         for poke, reason in failed:
             log.warning("poke for run %s#%s not sent, left to the due index: %s", poke.tenant, poke.run, reason)
 
-    def _failed(self, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
+    def _failed(self, url: str, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
         """Send up to ten pokes; those that failed, and why."""
         grouped = self._grouped
         entries = [_entry(str(i), poke, delay, grouped=grouped) for i, (poke, delay) in enumerate(pokes)]
         try:
-            failures = self._call(entries)
+            failures = self._call(url, entries)
         except AWS_ERRORS as error:
             failure = translate(
                 error,
-                f"sending {len(pokes)} pokes to {self._url}",
-                "Check QUEUE_URL, the region, and what the function's role allows.",
+                f"sending {len(pokes)} pokes to {url}",
+                f"Check {self._setting(url)}, the region, and what the function's role allows.",
             )
             if not grouped or not _is_about_groups(str(error)):
                 raise failure from error
-            return self._ungrouped(pokes)
+            return self._ungrouped(url, pokes)
         if grouped and any(_is_about_groups(failure.get("Message", "")) for failure in failures):
-            return self._ungrouped([pokes[int(failure["Id"])] for failure in failures])
+            return self._ungrouped(url, [pokes[int(failure["Id"])] for failure in failures])
         return [
             (pokes[int(failure["Id"])][0], f"{failure['Code']}: {failure.get('Message', '')}") for failure in failures
         ]
 
-    def _ungrouped(self, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
+    def _ungrouped(self, url: str, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
         self._grouped = False
-        log.info("%s takes no message groups: sending without, so the queue is not fair", self._url)
-        return self._failed(pokes)
+        log.info("%s takes no message groups: sending without, so the queue is not fair", url)
+        return self._failed(url, pokes)
 
-    def _call(self, entries: list[SendMessageBatchRequestEntryTypeDef]) -> list[BatchResultErrorEntryTypeDef]:
-        return self._client.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", [])
+    def _setting(self, url: str) -> str:
+        return "QUEUE_URL" if url == self._url else "PRIORITY_QUEUE_URL"
+
+    def _call(self, url: str, entries: list[SendMessageBatchRequestEntryTypeDef]) -> list[BatchResultErrorEntryTypeDef]:
+        return self._client.send_message_batch(QueueUrl=url, Entries=entries).get("Failed", [])
 
 
 def _is_about_groups(message: str) -> bool:
@@ -192,7 +204,14 @@ def parse(body: object) -> Poke:
         raise ForeignMessage(f"not a poke: there is no version {message.v}")
     for problem in _problems(message):
         raise ForeignMessage(f"not a poke: {problem}")
-    return Poke(tenant=message.tenant, run=message.run, stage=message.stage, at=message.at, event=message.event)
+    return Poke(
+        tenant=message.tenant,
+        run=message.run,
+        stage=message.stage,
+        at=message.at,
+        event=message.event,
+        priority=message.priority,
+    )
 
 
 def _refuse_newer(body: str) -> None:
@@ -208,7 +227,13 @@ def _refuse_newer(body: str) -> None:
 
 
 def _problems(poke: Poke) -> Iterator[str]:
-    names = (("tenant", poke.tenant), ("run", poke.run), ("stage", poke.stage), ("event", poke.event))
+    names = (
+        ("tenant", poke.tenant),
+        ("run", poke.run),
+        ("stage", poke.stage),
+        ("event", poke.event),
+        ("priority", poke.priority),
+    )
     for name, value in names:
         if len(value) > MAX_NAME:
             yield f"its {name} has {len(value)} characters, more than {MAX_NAME}"

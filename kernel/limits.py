@@ -6,7 +6,11 @@ import re
 from collections.abc import Collection
 
 from kernel.errors import InvalidInput
+from kernel.ports import HIGH
 
+NORMAL = "normal"
+PRIORITIES = (NORMAL, HIGH)
+"""The classes of runs, as callers name them."""
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
 _WORKFLOW = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
@@ -63,6 +67,19 @@ def check_business_key(key: str) -> str:
         message = "a business key is a letter or digit, then up to 127 letters, digits, or _ . : @ -"
         raise InvalidInput(message, (("business_key", message),))
     return key
+
+
+def check_priority(priority: str) -> str:
+    """The priority of a run, as its head keeps it: nothing where it is normal.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if priority not in PRIORITIES:
+        known = " or ".join(PRIORITIES)
+        message = f"there is no priority {str(priority)[:40]!r}"
+        raise InvalidInput(message, (("priority", f"give {known}"),))
+    return "" if priority == NORMAL else priority
 
 
 def check_event_id(id_: str) -> str:

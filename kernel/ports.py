@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -80,6 +80,8 @@ class Head(Struct, frozen=True, kw_only=True):
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
         digest: of what was asked for, so that a repeated start is told from another one.
         business_key: the run is the only one under way with this key; absent when empty.
+        priority: ``HIGH``, or empty; never changes.
+        annotations: what the run was started with, as JSON text (``kernel.annotations``), or empty; never changes.
     """
 
     workflow: str
@@ -105,11 +107,17 @@ class Head(Struct, frozen=True, kw_only=True):
     digest: str
     v: int
     business_key: str = ""
+    priority: str = ""
+    annotations: bytes = b""
 
     @property
     def key(self) -> str:
         """Its sort key."""
         return HEAD
+
+    def poke(self, ref: RunRef, stage: str = "", at: int = 0, event: str = "") -> Poke:
+        """A poke for the run that this is the head of, in the run's class."""
+        return Poke(ref.tenant, ref.run, stage, at, event=event, priority=self.priority)
 
 
 class Commit(Struct, frozen=True):
@@ -123,6 +131,7 @@ class Commit(Struct, frozen=True):
         events: JSON text, an array of events.
         ttl: when the store may delete it, in seconds.
         v: version of the event format.
+        annotations: what was said beside, as JSON text (``kernel.annotations``), or empty. No fold sees it.
     """
 
     seq: int
@@ -132,6 +141,7 @@ class Commit(Struct, frozen=True):
     events: bytes
     ttl: int
     v: int
+    annotations: bytes = b""
 
     @property
     def key(self) -> str:
@@ -227,6 +237,7 @@ class Inbox(Struct, frozen=True, kw_only=True):
         due_shard, due: keys of the *due* index; ``due`` is absent once it is settled.
         seq: number of the commit that applied it.
         refused: why it was not applied.
+        priority: that of its run.
         ttl: when the store may delete it, in seconds.
     """
 
@@ -241,6 +252,7 @@ class Inbox(Struct, frozen=True, kw_only=True):
     seq: int = 0
     refused: str = ""
     roles: tuple[str, ...] = ()
+    priority: str = ""
     ttl: int
 
     @property
@@ -450,6 +462,10 @@ class Store(Protocol):
         ...
 
 
+HIGH: Final = "high"
+"""The priority of runs that are attended before others, without starving them; what is not high says nothing."""
+
+
 class Poke(Struct, frozen=True, omit_defaults=True):
     """A message "look at this run". Carries no state: may be lost, doubled, late or reordered without harm.
 
@@ -459,6 +475,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
         event: id of an external event that has come, if one has.
         at: not before this time, in milliseconds; 0 for at once.
         v: version of the message format.
+        priority: the run's: ``HIGH``, or empty.
     """
 
     tenant: str
@@ -467,6 +484,7 @@ class Poke(Struct, frozen=True, omit_defaults=True):
     at: int = 0
     v: int = 1
     event: str = ""
+    priority: str = ""
 
     @property
     def ref(self) -> RunRef:
@@ -479,7 +497,7 @@ MAX_DELAY = 900
 
 
 class Queue(Protocol):
-    """Carries pokes to workers."""
+    """Carries pokes to workers: those of a ``HIGH`` priority before others, but never only those."""
 
     def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
         """Send each poke with a delay in seconds, 0 to ``MAX_DELAY``. Those that fail are logged and dropped."""

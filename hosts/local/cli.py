@@ -81,7 +81,7 @@ def serve(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - all that can be said of a start
     workflow: Annotated[str, typer.Argument(help="Id of the workflow.")],
     file: Annotated[Path, typer.Argument(help="JSON file with the run's input; - for standard input.")],
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same again gives the same run.")] = None,
@@ -89,6 +89,10 @@ def run(
         str | None, typer.Option(help="What the run is about: at most one with the same is under way.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Name of a configuration of the workflow.")] = None,
+    priority: Annotated[str | None, typer.Option(help="normal, or high: attended before others.")] = None,
+    annotate: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Say something of this start; may be repeated.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Watch it until it is finished.")] = True,
     url: Url = client.DEFAULT_URL,
     tenant: Tenant = None,
@@ -96,7 +100,16 @@ def run(
 ) -> None:
     """Start a run with the input in a file, and watch it. Exits with 1 unless it completes."""
     api = Api(url, tenant)
-    started = api.start(workflow, _read(file), key=key, preset=preset, business_key=business_key)
+    said = dict(map(_annotation, annotate or ()))
+    started = api.start(
+        workflow,
+        _read(file),
+        key=key,
+        preset=preset,
+        business_key=business_key,
+        priority=priority,
+        annotations=said,
+    )
     if not wait:
         _print(started, lambda: console.print(started["run"]), as_json=as_json)
         return
@@ -131,6 +144,20 @@ def show_run(
 def watch(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Watch a run until it is finished. Exits with 1 unless it completes."""
     _end(_follow(Api(url, tenant), run, quiet=as_json), as_json=as_json)
+
+
+@app.command("annotations")
+def list_annotations(
+    run: Run,
+    prefix: Annotated[str, typer.Option(help="Only those whose key begins so.")] = "",
+    url: Url = client.DEFAULT_URL,
+    tenant: Tenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what was said of a run: who, why, when, and in which stage."""
+    found = list(Api(url, tenant).annotations(run, prefix))
+    shown = {"annotations": found}
+    _print(shown, lambda: console.print(show.annotation_table(found) if found else "no annotations"), as_json=as_json)
 
 
 @app.command("list")
@@ -308,6 +335,18 @@ def _read(file: Path) -> Any:  # noqa: ANN401 - JSON
         raise OnewriteError(f"{file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise OnewriteError(f"{file} is not JSON: {error}") from error
+
+
+def _annotation(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; the value is a bool or a number if it is written as one in JSON, and a text otherwise."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--annotate")
+    try:
+        read = json.loads(value, parse_constant=str)  # NaN is no JSON
+    except ValueError:
+        return key, value
+    return key, read if isinstance(read, bool | int | float) else value
 
 
 def _parsed(text: str, option: str) -> Any:  # noqa: ANN401 - JSON

@@ -69,6 +69,8 @@ class Api:
         preset: str | None = None,
         config: Mapping[str, object] | None = None,
         business_key: str | None = None,
+        priority: str | None = None,
+        annotations: Mapping[str, object] | None = None,
     ) -> Json:
         """Start a run; gives its id as ``run``, and ``replay`` if it existed already.
 
@@ -83,6 +85,10 @@ class Api:
             body["config"] = dict(config)
         if business_key is not None:
             body["business_key"] = business_key
+        if priority is not None:
+            body["priority"] = priority
+        if annotations:
+            body["annotations"] = dict(annotations)
         headers = {} if key is None else {"Idempotency-Key": key}
         return self._call("POST", f"/workflows/{quote(workflow, safe='')}/runs", body, headers)
 
@@ -105,6 +111,15 @@ class Api:
                 f"/runs/{quote(run, safe='')}/log?after={after}" if after >= 0 else f"/runs/{quote(run, safe='')}/log",
             )
             yield from page["entries"]
+            after = page["after"]
+
+    def annotations(self, run: str, prefix: str = "") -> Iterator[Json]:
+        """What was said of a run under keys that begin with ``prefix``, in order, page by page."""
+        after: int | None = -1
+        while after is not None:
+            query = urlencode({"prefix": prefix, "after": after})
+            page = self._call("GET", f"/runs/{quote(run, safe='')}/annotations?{query}")
+            yield from page["annotations"]
             after = page["after"]
 
     def runs(self, **query: str | int) -> Json:

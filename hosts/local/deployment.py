@@ -47,6 +47,8 @@ class Deployment(Struct, frozen=True):
         table, bucket, bus: names.
         queue_url, queue_arn: of the queue of pokes.
         dead_letter_url: of its dead-letter queue.
+        priority_queue_url, priority_queue_arn: of the queue of pokes of runs of high priority.
+        priority_dead_letter_url: of its dead-letter queue.
         rule_arn: of the tick's schedule.
         region: where, as far as a local engine has regions.
     """
@@ -57,6 +59,9 @@ class Deployment(Struct, frozen=True):
     queue_url: str
     queue_arn: str
     dead_letter_url: str
+    priority_queue_url: str
+    priority_queue_arn: str
+    priority_dead_letter_url: str
     rule_arn: str
     region: str
 
@@ -65,13 +70,14 @@ class Deployment(Struct, frozen=True):
         return {
             "TABLE_NAME": self.table,
             "QUEUE_URL": self.queue_url,
+            "PRIORITY_QUEUE_URL": self.priority_queue_url,
             "BLOB_BUCKET": self.bucket,
             "EVENT_BUS_NAME": self.bus,
         }
 
 
 def deploy(aws: Clients, dynamodb: DynamoDBClient, *, visibility: int, name: str = STACK) -> Deployment:
-    """Make what is not there yet: table, queue with dead-letter queue, bucket and bus.
+    """Make what is not there yet: table, queues with dead-letter queues, bucket and bus.
 
     Args:
         aws: clients for everything but the table.
@@ -84,15 +90,9 @@ def deploy(aws: Clients, dynamodb: DynamoDBClient, *, visibility: int, name: str
     """
     try:
         create_table(dynamodb, f"{name}-table")
-        dead_letter_url = _queue(aws.sqs, f"{name}-dead-letters", {"MessageRetentionPeriod": "1209600"})
-        redrive = {
-            "deadLetterTargetArn": _arn(aws.sqs, dead_letter_url),
-            "maxReceiveCount": MAX_RECEIVE_COUNT,
-        }
-        queue_url = _queue(
-            aws.sqs,
-            f"{name}-pokes",
-            {"VisibilityTimeout": str(visibility), "RedrivePolicy": json.dumps(redrive)},
+        queue_url, dead_letter_url = _pokes(aws.sqs, f"{name}-pokes", f"{name}-dead-letters", visibility)
+        priority_url, priority_dead_letter_url = _pokes(
+            aws.sqs, f"{name}-priority-pokes", f"{name}-priority-dead-letters", visibility
         )
         region = aws.sqs.meta.region_name
         _bucket(aws.s3, f"{name}-blobs", region)
@@ -104,11 +104,22 @@ def deploy(aws: Clients, dynamodb: DynamoDBClient, *, visibility: int, name: str
             queue_url=queue_url,
             queue_arn=_arn(aws.sqs, queue_url),
             dead_letter_url=dead_letter_url,
+            priority_queue_url=priority_url,
+            priority_queue_arn=_arn(aws.sqs, priority_url),
+            priority_dead_letter_url=priority_dead_letter_url,
             rule_arn=f"arn:aws:events:{region}:{ACCOUNT}:rule/{name}-tick",
             region=region,
         )
     except AWS_ERRORS as error:
-        raise translate(error, "setting up table, queue, bucket and bus", "Is the endpoint right?") from error
+        raise translate(error, "setting up table, queues, bucket and bus", "Is the endpoint right?") from error
+
+
+def _pokes(sqs: SQSClient, name: str, dead_letters: str, visibility: int) -> tuple[str, str]:
+    """Make a queue of pokes, and its dead-letter queue."""
+    dead_letter_url = _queue(sqs, dead_letters, {"MessageRetentionPeriod": "1209600"})
+    redrive = {"deadLetterTargetArn": _arn(sqs, dead_letter_url), "maxReceiveCount": MAX_RECEIVE_COUNT}
+    attributes = {"VisibilityTimeout": str(visibility), "RedrivePolicy": json.dumps(redrive)}
+    return _queue(sqs, name, attributes), dead_letter_url
 
 
 def _queue(sqs: SQSClient, name: str, attributes: dict[str, str]) -> str:

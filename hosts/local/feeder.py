@@ -1,4 +1,4 @@
-"""Feeds a queue to a function, as an SQS event source mapping does.
+"""Feeds a queue to a function, as an SQS event source mapping does; one of higher priority first.
 
 Messages are received in batches and deleted once the function did not report them as failed. Those that it
 did report, and those of an invocation that failed as a whole, are left alone: they come again when their
@@ -8,6 +8,7 @@ often.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ PAUSE = 0.1
 """Seconds between two looks at an empty queue. Not long polling: an emulator that serves one request at a time, as moto
 does here, would make everybody else wait with us.
 """
+FAIR = 4
+"""Of so many looks in a row, one begins with the queue that is not of higher priority, so that it never starves."""
 AFTER_ERROR = 1.0
 """Seconds to wait after the queue could not be reached."""
 
@@ -44,6 +47,7 @@ class Feeder:
         function: gets the events.
         pollers: how many invocations there may be at a time.
         batch: how many messages are handed over at a time, at most.
+        priority: address and ARN of a queue whose messages come before those of the other one.
     """
 
     def __init__(
@@ -55,10 +59,11 @@ class Feeder:
         *,
         pollers: int = 3,
         batch: int = BATCH,
+        priority: tuple[str, str] | None = None,
     ) -> None:
         self._sqs = sqs
-        self._url = url
-        self._arn = arn
+        self._queues = [(url, arn)] if priority is None else [priority, (url, arn)]
+        self._looks = itertools.count(1)
         self._function = function
         self._batch = batch
         self._stopping = threading.Event()
@@ -87,20 +92,23 @@ class Feeder:
         Raises:
             ClientError, BotoCoreError: the queue could not be reached.
         """
-        messages = self._sqs.receive_message(
-            QueueUrl=self._url,
-            MaxNumberOfMessages=self._batch,
-            MessageSystemAttributeNames=["All"],
-            MessageAttributeNames=["All"],
-        ).get("Messages", [])
-        if messages:
-            self._handle(messages)
-        return len(messages)
+        in_turn = self._queues if next(self._looks) % FAIR else self._queues[::-1]
+        for url, arn in in_turn:
+            messages = self._sqs.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=self._batch,
+                MessageSystemAttributeNames=["All"],
+                MessageAttributeNames=["All"],
+            ).get("Messages", [])
+            if messages:
+                self._handle(url, arn, messages)
+                return len(messages)
+        return 0
 
-    def _handle(self, messages: Sequence[MessageTypeDef]) -> None:
+    def _handle(self, url: str, arn: str, messages: Sequence[MessageTypeDef]) -> None:
         ids = [message["MessageId"] for message in messages]
         try:
-            answer = self._function.invoke(sqs_event(messages, self._arn))
+            answer = self._function.invoke(sqs_event(messages, arn))
         except InvocationFailed as error:
             if not self._stopping.is_set():
                 log.warning("%d messages left to their visibility timeout: %s", len(ids), error)
@@ -109,7 +117,7 @@ class Feeder:
         done = [message for message in messages if message["MessageId"] not in failed]
         if done:
             self._sqs.delete_message_batch(
-                QueueUrl=self._url,
+                QueueUrl=url,
                 Entries=[
                     {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
                     for number, message in enumerate(done)

@@ -176,6 +176,7 @@ class LocalHost:
             self._carrier(self.job),
             pollers=options.workers,
             batch=options.batch,
+            priority=(self.deployment.priority_queue_url, self.deployment.priority_queue_arn),
         )
         schedule = Schedule(self.tick, self.deployment.rule_arn, settings.tick_seconds)
         gateway = Gateway(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -126,6 +127,7 @@ def run_page(view: Json, console: Console) -> RenderableType:
         f"  {view['business_key']}" if view.get("business_key") else "",
         "  ",
         status_of(view),
+        (f"  {view['priority']} priority" if view.get("priority") else "", "bold"),
         (f"  {seconds_of(view):.1f} s, {counted(attempts_of(view), 'attempt')}, commit {view['seq']}", "dim"),
     )
     table = Table(box=None, pad_edge=False)
@@ -204,6 +206,18 @@ def _told(event: Json) -> str:
     if event.get("until") and event["type"] in ("RunPaused", "Slept", "WaitStarted"):
         parts.append(f"until {moment(event['until'])}")
     return ", ".join(parts)
+
+
+def annotation_table(annotations: list[Json]) -> Table:
+    """What was said of a run."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("key", "value", "stage", "by", "at", "commit"):
+        table.add_column(title, header_style="dim")
+    for each in annotations:
+        value = each["value"] if isinstance(each["value"], str) else json.dumps(each["value"])
+        told = (each["key"], value, each.get("stage", ""), each["by"], moment(each["at"]), str(each["seq"]))
+        table.add_row(*map(Text, told))
+    return table
 
 
 def run_table(runs: list[Json]) -> Table:

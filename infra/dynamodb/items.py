@@ -1,14 +1,15 @@
 """Items as DynamoDB attributes, and back, of a run's partition or a tenant's own. The only place that knows raw items.
 
-Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out. A
+Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out, and so are
+an empty ``priority`` and empty ``annotations``. A
 field that the sort key tells already is not stored again, but for ``Snapshot.seq``, which a condition
 compares:
 
 ========  ==============================================================================================
 item      attributes
 ========  ==============================================================================================
-Head      all fields; ``events`` as text; no ``business_key`` if that is empty
-Commit    at, token, by, events (text), ttl, v
+Head      all fields; ``events`` and ``annotations`` as text; no ``business_key`` if that is empty
+Commit    at, token, by, events (text), ttl, v, annotations (text)
 Snapshot  seq, fold, body (binary), ttl
 Data      body (binary), ttl
 Live      until, progress, ttl
@@ -76,6 +77,8 @@ def to_attributes(ref: RunRef, item: Item) -> Attributes:
             "events": {"S": item.events.decode()},
             "v": {"N": str(item.v)},
         }
+        if item.annotations:
+            attributes["annotations"] = {"S": item.annotations.decode()}
     elif isinstance(item, Head):
         attributes |= _head(item)
     elif isinstance(item, Snapshot):
@@ -123,6 +126,10 @@ def _head(head: Head) -> Attributes:
         attributes["due"] = {"N": str(head.due)}
     if head.business_key:
         attributes["business_key"] = {"S": head.business_key}
+    if head.priority:
+        attributes["priority"] = {"S": head.priority}
+    if head.annotations:
+        attributes["annotations"] = {"S": head.annotations.decode()}
     return attributes
 
 
@@ -139,6 +146,8 @@ def _inbox(item: Inbox) -> Attributes:
     }
     if item.roles:
         attributes["roles"] = {"S": " ".join(item.roles)}
+    if item.priority:
+        attributes["priority"] = {"S": item.priority}
     if item.due is not None:
         attributes["due"] = {"N": str(item.due)}
     return attributes
@@ -190,7 +199,12 @@ def _read_commit(sort_key: str, raw: Mapping[str, Any]) -> Commit:
         events=text(raw, "events").encode(),
         ttl=number(raw, "ttl"),
         v=number(raw, "v"),
+        annotations=_annotations(raw),
     )
+
+
+def _annotations(raw: Mapping[str, Any]) -> bytes:
+    return text(raw, "annotations").encode() if "annotations" in raw else b""
 
 
 def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
@@ -218,6 +232,8 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         digest=text(raw, "digest"),
         v=number(raw, "v"),
         business_key=text(raw, "business_key") if "business_key" in raw else "",
+        priority=text(raw, "priority") if "priority" in raw else "",
+        annotations=_annotations(raw),
     )
 
 
@@ -263,6 +279,7 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
         seq=number(raw, "seq"),
         refused=text(raw, "refused"),
         roles=tuple(text(raw, "roles").split()) if "roles" in raw else (),
+        priority=text(raw, "priority") if "priority" in raw else "",
         ttl=number(raw, "ttl"),
     )
 

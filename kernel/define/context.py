@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from kernel.annotations import Scalar
 from kernel.core.definition import RUN_INPUT, Given
 from kernel.core.events import COMPENSATE, ErrorRecord
 from kernel.define.model import Hint, Value, codec_of, problems_of
@@ -160,6 +161,13 @@ class Handle(Protocol):
     def cancelled(self) -> bool:
         """Whether the run was cancelled meanwhile."""
 
+    def annotate(self, key: str, value: Scalar) -> None:
+        """Say something for the run's record.
+
+        Raises:
+            TypeError, ValueError: it cannot be kept.
+        """
+
 
 class Context(Generic[Cfg]):
     """A stage's view of its run: the first parameter of each stage's function, ``ctx: Context``.
@@ -294,6 +302,22 @@ class Context(Generic[Cfg]):
     def heartbeat(self) -> None:
         """Extend the lease of this attempt: the stage is alive, and needs longer than its timeout."""
         self._handle.heartbeat(None)
+
+    def annotate(self, key: str, value: Scalar) -> None:
+        """Say something for the run's record, such as who or why: kept beside what comes of this attempt.
+
+        It is written with the commit that records how the attempt ends, whichever way; nothing is, if the attempt is no
+        longer current. What was said before under the same key stays.
+
+        Args:
+            key: a letter, and up to 63 letters, digits, dots, hyphens and underscores more.
+            value: a text of up to 256 characters, a bool, or a finite number.
+
+        Raises:
+            TypeError: the value is something else.
+            ValueError: key or value are not like that, or it is the seventeenth annotation of the attempt.
+        """
+        self._handle.annotate(key, value)
 
 
 def _decode(annotation: Hint, data: bytes, what: str) -> Value:

@@ -19,7 +19,7 @@ from kernel.ports import Inbox, Poke
 from kernel.shell import heads
 from kernel.shell.commit import Beside, commit
 from kernel.shell.environment import Environment
-from kernel.shell.execute import run_body, run_check
+from kernel.shell.execute import Done, run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
 from kernel.shell.load import Session, load
@@ -188,10 +188,10 @@ class _Worker:
         """
         if (item := self.deferred) is None:
             return
-        now, ref = self.env.clock.now(), self.session.ref
+        now, session = self.env.clock.now(), self.session
         again = now + max(SOON, (now - item.at) // 4)
         if again < (item.due or 0):
-            send(self.env, [(Poke(ref.tenant, ref.run, event=item.id, at=again), again)])
+            send(self.env, [(session.head.poke(session.ref, at=again, event=item.id), again)])
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
@@ -231,7 +231,7 @@ class _Worker:
                 return False  # it is over
         return True
 
-    def _check(self, stage: str, now: int) -> c.Command:
+    def _check(self, stage: str, now: int) -> c.Command | Done:
         """Ask the check; but not for ever one that kills its process, and so never gets to say that it is too late."""
         suspended, spec = self.session.state.stages[stage], self.definition.stages[stage]
         if spec.callback is not None:
@@ -240,12 +240,12 @@ class _Worker:
             return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
         return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
 
-    def _commit_and_run(self, command: c.Command, beside: Beside | None = None) -> None:
+    def _commit_and_run(self, command: c.Command | Done, beside: Beside | None = None) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
-        next_: c.Command | None = command
+        next_: Done | None = command if isinstance(command, Done) else Done(command)
         while next_ is not None:
             before = self.env.clock.monotonic()
-            started = self._commit(next_, beside)
+            started = self._commit(next_.command, beside, next_.annotations)
             beside = None
             if started is None:
                 return
@@ -263,7 +263,9 @@ class _Worker:
                 until=self.until,
             )
 
-    def _commit(self, command: c.Command, beside: Beside | None = None) -> StageStarted | None:
+    def _commit(
+        self, command: c.Command, beside: Beside | None = None, annotations: bytes = b""
+    ) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
         try:
             decision = commit(
@@ -275,6 +277,7 @@ class _Worker:
                 until=self.until,
                 renew=self._renew,
                 beside=beside,
+                annotations=annotations,
             )
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
@@ -347,4 +350,4 @@ class _Worker:
         return self.done < self.env.limits.chain_cap and self.definition.stages[stage].timeout <= self._room()
 
     def _poke(self, stage: str) -> Poke:
-        return Poke(self.session.ref.tenant, self.session.ref.run, stage)
+        return self.session.poke(stage)

@@ -42,7 +42,7 @@ from kernel.define.context import finite
 from kernel.define.model import plain_json
 from kernel.errors import Conflict, Gone, InvalidInput, NotDeployed, NotFound, OnewriteError
 from kernel.limits import check_tenant
-from kernel.ports import Poke, RunRef
+from kernel.ports import RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import MINUTE, SECOND, Environment
 from kernel.shell.insist import insist
@@ -228,14 +228,13 @@ def _current(session: Session, token: Token) -> StageState | None:
 
 def _follow(env: Environment, session: Session, events: Sequence[AnyEvent], until: float) -> None:
     """See to what the commit asks for. The answer is in the log, so whatever fails here is left to the tick."""
-    ref = session.ref
     ready = [event.stage for event in events if isinstance(event, StageScheduled)]
     if ready:
-        send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in ready])
+        send(env, [(session.poke(stage), 0) for stage in ready])
     try:
         leave(env, session, by=BY, timers=times_of(events), met=None, until=until)
     except OnewriteError as error:
-        log.warning("answered, left to the tick", extra={"run": ref.run, "error": str(error)})
+        log.warning("answered, left to the tick", extra={"run": session.ref.run, "error": str(error)})
 
 
 def _told(token: Token, events: Sequence[AnyEvent]) -> Answered:

@@ -6,7 +6,7 @@ from kernel.core import commands as c
 from kernel.core.events import StageScheduled
 from kernel.errors import OnewriteError
 from kernel.limits import check_reason
-from kernel.ports import Poke, RunRef
+from kernel.ports import RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.leave import leave, send
@@ -39,7 +39,7 @@ def cancel(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
     decision = commit(env, session, definition, c.Cancel(reason), by=by, until=end)
     undo = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     if undo:
-        send(env, [(Poke(ref.tenant, ref.run, stage), 0) for stage in undo])
+        send(env, [(session.poke(stage), 0) for stage in undo])
     try:
         leave(env, session, by=by, timers={}, met=None, until=end)
     except OnewriteError as error:  # the cancel is in the log; a tick sees to the rest

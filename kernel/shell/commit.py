@@ -61,6 +61,7 @@ def commit(
     until: float | None = None,
     renew: Callable[[Command], Command] = lambda command: command,
     beside: Beside | None = None,
+    annotations: bytes = b"",
 ) -> Decision:
     """Decide ``command`` and commit what follows; the session's state moves on.
 
@@ -73,6 +74,7 @@ def commit(
         until: monotonic time in seconds by which to give up.
         renew: brings the command up to date when it is decided again.
         beside: what is written together with the commit.
+        annotations: what is said beside, as the commit keeps it.
 
     Raises:
         Stale: what the command speaks of is no longer current, or what goes beside it says so. Nothing was written.
@@ -93,6 +95,7 @@ def commit(
             events=encode_events(decision.events),
             ttl=session.ttl,
             v=FORMAT,
+            annotations=annotations,
         )
         if session.state.asleep is not None or session.state.status.finished:
             heads.wake(env, session, now)

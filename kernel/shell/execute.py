@@ -10,6 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import Struct
+
+from kernel.annotations import BESIDE, Scalar, add, encode
 from kernel.core import commands as c
 from kernel.core.definition import Definition, Given
 from kernel.core.events import (
@@ -20,6 +23,7 @@ from kernel.core.events import (
     StageStarted,
     StateEntered,
     TransitionStarted,
+    Value,
 )
 from kernel.core.failures import describe
 from kernel.core.tokens import Token, write_token
@@ -53,6 +57,18 @@ HEARTBEAT_EVERY = 1.0
 """Seconds between two signs of life that are written; more frequent ones are dropped."""
 
 
+class Done(Struct, frozen=True):
+    """What user code has come to.
+
+    Attributes:
+        command: records it.
+        annotations: what the code said beside, as the commit keeps it.
+    """
+
+    command: c.Command
+    annotations: bytes = b""
+
+
 def run_body(
     env: Environment,
     session: Session,
@@ -63,7 +79,7 @@ def run_body(
     secret: str,
     expires: float,
     until: float,
-) -> c.Command | None:
+) -> Done | None:
     """Run a claimed stage's body under its timeout.
 
     Args:
@@ -77,8 +93,8 @@ def run_body(
         until: monotonic time in seconds at which the invocation ends.
 
     Returns:
-        The command that records the result: complete, suspend or fail. None if the claim was dropped, because it took
-        too long to get here.
+        The command that records the result: complete, suspend or fail; with what was annotated. None if the claim was
+        dropped, because it took too long to get here.
     """
     stage = started.stage
     seq = session.state.stages[stage].seq
@@ -96,21 +112,21 @@ def run_body(
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
             state = result.state
-            kept = None if state is None else keep(env, session.ref, seq, state, session.ttl, until=until)
-            return c.Suspend(stage, seq, kept)
-        output = keep(env, session.ref, seq, result, session.ttl, until=until)
+            kept = None if state is None else handle.keep(seq, state, until)
+            return handle.done(c.Suspend(stage, seq, kept))
+        output = handle.keep(seq, result, until)
         session.offer(stage, result)
-        return c.Complete(stage, seq, output, chain())
+        return handle.done(c.Complete(stage, seq, output, chain()))
     except (KeyboardInterrupt, ProcessEnds):
         raise
     except BaseException as error:  # noqa: BLE001 - user code may throw anything, asyncio's CancelledError too
         record = describe(error, _category(error), stage, started.attempt)
-        return c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain())
+        return handle.done(c.Fail(stage, seq, record, _retryable(code, error), env.random.roll(), chain()))
 
 
 def run_check(
     env: Environment, session: Session, definition: Definition, stage: str, chain: Chain, until: float
-) -> c.Command:
+) -> Done:
     """Run a suspended stage's check. It has no claim, may run twice at once, and must have no effects.
 
     What it throws counts against a budget of its own, unless it is a ``PermanentError``: then the stage has failed.
@@ -124,16 +140,16 @@ def run_check(
         with env.alarm.limit(spec.timeout / 1000):
             result = code.check(Context(handle), state)
         if isinstance(result, NotYet):
-            return c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain())
-        output = keep(env, session.ref, suspended.seq, result, session.ttl, until=until)
+            return handle.done(c.NotReady(stage, suspended.seq, suspended.at, result.progress, None, chain()))
+        output = handle.keep(suspended.seq, result, until)
         session.offer(stage, result)
-        return c.Ready(stage, suspended.seq, suspended.at, output, chain())
+        return handle.done(c.Ready(stage, suspended.seq, suspended.at, output, chain()))
     except (KeyboardInterrupt, ProcessEnds):
         raise
     except BaseException as error:  # noqa: BLE001 - user code may throw anything, asyncio's CancelledError too
         record = describe(error, _category(error), stage, suspended.attempt)
         hopeless = isinstance(error, PermanentError)
-        return c.NotReady(stage, suspended.seq, suspended.at, None, record, chain(), hopeless)
+        return handle.done(c.NotReady(stage, suspended.seq, suspended.at, None, record, chain(), hopeless))
 
 
 def _retryable(code: StageCode, error: BaseException) -> bool:
@@ -162,7 +178,19 @@ def _category(error: BaseException) -> str:
 class _Handle:
     """What a ``Context`` reaches the engine through, for the length of one body or check."""
 
-    __slots__ = ("_beat", "_definition", "_env", "_lease", "_secret", "_seq", "_session", "_until", "attempt", "stage")
+    __slots__ = (
+        "_beat",
+        "_definition",
+        "_env",
+        "_lease",
+        "_said",
+        "_secret",
+        "_seq",
+        "_session",
+        "_until",
+        "attempt",
+        "stage",
+    )
 
     def __init__(
         self,
@@ -181,6 +209,7 @@ class _Handle:
         self._secret = secret
         self._until = until
         self._beat = 0.0
+        self._said: list[tuple[str, Scalar]] = []
         self._lease = started.lease
         self.stage = started.stage
         self.attempt = started.attempt
@@ -215,6 +244,19 @@ class _Handle:
             "attempt": self.attempt,
         }
         return logging.LoggerAdapter(logging.getLogger("onewrite.stage"), extra)
+
+    def annotate(self, key: str, value: Scalar) -> None:
+        add(self._said, key, value)
+
+    def done(self, command: c.Command) -> Done:
+        """What the code has come to, with all that it has annotated by now."""
+        return Done(command, encode(self._said, self.stage))
+
+    def keep(self, seq: int, text: bytes, until: float) -> Value:
+        """Put a value where it belongs that stands beside the annotations in its commit."""
+        said = encode(self._said, self.stage)
+        beside = BESIDE + len(said) if said else 0
+        return keep(self._env, self._session.ref, seq, text, self._session.ttl, beside=beside, until=until)
 
     def value(self, stage: str) -> Given:
         return self._session.value(self._env, stage)

@@ -115,7 +115,6 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
     state, skew = session.state, env.limits.max_skew
     if state.status.finished or state.asleep is not None:
         return []
-    ref = session.ref
     soon = env.clock.now() + NAP + skew  # the commit's time may be ahead of this clock
     times = [
         (stage, at + skew)
@@ -127,7 +126,7 @@ def _pokes(env: Environment, session: Session, timers: Mapping[str, int], met: i
     ]
     if met is not None:
         times.append(("", met + skew))
-    return [(Poke(ref.tenant, ref.run, stage, at), at) for stage, at in times]
+    return [(session.poke(stage, at), at) for stage, at in times]
 
 
 def pause_ends(env: Environment, session: Session) -> int | None:

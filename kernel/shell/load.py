@@ -28,6 +28,7 @@ from kernel.ports import (
     Found,
     Head,
     Live,
+    Poke,
     RunRef,
     Snapshot,
     Store,
@@ -106,6 +107,10 @@ class Session:
     def ttl(self) -> int:
         """When the store may delete what belongs to the run, in seconds; its head lives a week longer."""
         return ttl_of(self.head.expires)
+
+    def poke(self, stage: str = "", at: int = 0) -> Poke:
+        """A poke for this run: for a stage first, if one is named, and not before a time in milliseconds."""
+        return self.head.poke(self.ref, stage, at)
 
     def offer(self, stage: str, text: bytes) -> None:
         """Have the output of ``stage`` at hand for the commit that is about to record it."""

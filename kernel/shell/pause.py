@@ -10,7 +10,7 @@ from kernel.core.plan import EndPause, plan
 from kernel.core.state import StageStatus
 from kernel.errors import InvalidInput, OnewriteError
 from kernel.limits import check_reason
-from kernel.ports import Poke, RunRef
+from kernel.ports import RunRef
 from kernel.shell.cancel import PATIENCE
 from kernel.shell.commit import commit
 from kernel.shell.environment import NAP, Environment
@@ -98,16 +98,16 @@ def _iso(milliseconds: int) -> str:
 
 def _poke(env: Environment, session: Session) -> None:
     """Poke for all that became ready while the run was paused, and for what soon will be."""
-    state, ref, skew = session.state, session.ref, env.limits.max_skew
+    state, skew = session.state, env.limits.max_skew
     soon = env.clock.now() + NAP + skew
-    pokes = [] if state.begun else [(Poke(ref.tenant, ref.run), 0)]
+    pokes = [] if state.begun else [(session.poke(), 0)]
     for id_ in state.active:
         stage = state.stages[id_]
         if stage.status is StageStatus.SCHEDULED:
-            pokes.append((Poke(ref.tenant, ref.run, id_), 0))
+            pokes.append((session.poke(id_), 0))
         elif stage.status in WAITS and 0 < stage.at <= soon:
             at = stage.at + skew
-            pokes.append((Poke(ref.tenant, ref.run, id_, at), at))
+            pokes.append((session.poke(id_, at), at))
     if pokes:
         send(env, pokes)
 

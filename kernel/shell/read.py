@@ -9,6 +9,7 @@ from itertools import islice
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kernel.annotations import Scalar, decode
 from kernel.core.codec import initial_state
 from kernel.core.definition import Available, Definition
 from kernel.core.events import AnyEvent, ErrorRecord
@@ -78,6 +79,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
         state: the state that a machine is in, or has left last.
         transition: the transition of a machine whose work is under way.
         business_key: which no other run of the workflow has that is under way.
+        priority: its class, unless that is the normal one.
     """
 
     run: str
@@ -100,10 +102,11 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     state: str = ""
     transition: str = ""
     business_key: str = ""
+    priority: str = ""
 
 
 def view(state: State, head: Head | None = None) -> RunView:
-    """What a state shows; with the head as it is now, whether the run is parked."""
+    """What a state shows; with the head as it is now, whether the run is parked, and its priority."""
     identity = state.identity
     shown = heads.coarse(state) if head is None else heads.coarse(state, head.status)
     return RunView(
@@ -137,6 +140,7 @@ def view(state: State, head: Head | None = None) -> RunView:
         state="" if state.place is None else state.place.state,
         transition="" if state.place is None else state.place.transition,
         business_key=identity.business_key,
+        priority="" if head is None else head.priority,
     )
 
 
@@ -150,7 +154,7 @@ def show(env: Environment, ref: RunRef, *, seq: int | None = None, at: int | Non
     if seq is None and at is None:
         return _with_progress(env, session, view(session.state, session.head))
     state = replay(env, session, seq=seq, at=at)
-    return view(state)
+    return view(state, replace(session.head, status=heads.OPEN))  # whether it is parked now says nothing of then
 
 
 def _with_progress(env: Environment, session: Session, shown: RunView) -> RunView:
@@ -242,6 +246,74 @@ def log_page(env: Environment, ref: RunRef, *, after: int = -1, limit: int = 100
             LogEntry(commit.seq, commit.at, commit.by, events_of(ref, commit)) for commit in islice(commits, wanted)
         )
     return entries
+
+
+class Annotation(Struct, frozen=True, omit_defaults=True):
+    """What somebody said of a run: key and value, with its place in the log.
+
+    Attributes:
+        key, value: what.
+        seq, at: the commit that it was written with, and when that was, in milliseconds.
+        by: who wrote that commit.
+        stage: whose attempt said it; empty for whoever started the run.
+    """
+
+    key: str
+    value: Scalar
+    seq: int
+    at: int
+    by: str
+    stage: str = ""
+
+
+class AnnotationPage(Struct, frozen=True):
+    """A page of a run's annotations; ``after`` leads to the next one, if there may be more."""
+
+    annotations: list[Annotation]
+    after: int | None
+
+
+SCANNED = 1_000
+"""Commits that are read for one page of annotations, at most."""
+
+
+def list_annotations(
+    env: Environment, ref: RunRef, *, prefix: str = "", after: int = -1, limit: int = 100
+) -> AnnotationPage:
+    """A run's annotations, in order of its log, also those that later ones have the same key as.
+
+    Args:
+        env: the ports.
+        ref: which run.
+        prefix: only those whose key begins so.
+        after: number of the last commit of the page before.
+        limit: at most so many; but those of a single commit always come together.
+
+    Raises:
+        NotFound: there is no such run.
+        LogError: some cannot be read.
+    """
+    session = find(env, ref)
+    found: list[Annotation] = []
+    last = after
+    with unless_gone(env, session):
+        for seq, at, by, text in islice(_annotated(env, session, after), SCANNED):
+            notes = decode(text, f"run {ref.run}, commit {seq},") if text else None
+            said = [(key, value) for key, value in notes.said if key.startswith(prefix)] if notes else []
+            if said and found and len(found) + len(said) > limit:
+                return AnnotationPage(found, last)
+            found.extend(Annotation(key, value, seq, at, by, notes.stage) for key, value in said if notes)
+            last = seq
+    return AnnotationPage(found, last if last < session.state.seq else None)
+
+
+def _annotated(env: Environment, session: Session, after: int) -> Iterator[tuple[int, int, str, bytes]]:
+    """The commits after number ``after``: number, time, who, and the text of their annotations."""
+    head = session.head
+    if after < 0:
+        yield 0, head.created, head.by, head.annotations
+    for commit in commits_after(env.store, session.ref, max(after, 0)):
+        yield commit.seq, commit.at, commit.by, commit.annotations
 
 
 def result(env: Environment, session: Session, definition: Definition) -> tuple[bytes, ...]:

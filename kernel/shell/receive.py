@@ -122,6 +122,7 @@ def accept(
         at=now,
         by=by,
         roles=roles if definition.selective else (),
+        priority=head.priority,
         due_shard=head.due_shard,
         due=now + env.limits.look_grace,
         ttl=ttl_of(head.expires),
@@ -132,7 +133,7 @@ def accept(
         raise Conflict(message)
     found = existing or item
     if found.due is not None:
-        send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+        send(env, [(head.poke(ref, event=id_), 0)])
     return _view(ref, found)
 
 
@@ -272,5 +273,5 @@ def deliver(env: Environment, ref: RunRef, id_: str) -> bool:
     later = replace(item, due=now + again)
     if insist(env, lambda: env.store.put(ref, later, Guard.EVENT_IS_OPEN)) is not None:
         return False
-    send(env, [(Poke(ref.tenant, ref.run, event=id_), 0)])
+    send(env, [(Poke(ref.tenant, ref.run, event=id_, priority=item.priority), 0)])
     return True

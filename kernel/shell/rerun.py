@@ -7,7 +7,7 @@ from kernel.core.decide import AFTERWARDS
 from kernel.core.events import StageScheduled
 from kernel.errors import Conflict
 from kernel.limits import check_reason
-from kernel.ports import Poke, RunRef
+from kernel.ports import RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.keys import Hold
@@ -59,5 +59,5 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     decision = commit(env, session, definition, command, by=by, beside=hold)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     times = {id_: at + env.limits.max_skew for id_, at in times_of(decision.events).items()}
-    soon = [(Poke(ref.tenant, ref.run, id_, at), at) for id_, at in times.items()]
-    send(env, [*((Poke(ref.tenant, ref.run, stage), 0) for stage in ready or [""]), *soon])
+    soon = [(session.poke(id_, at), at) for id_, at in times.items()]
+    send(env, [*((session.poke(stage), 0) for stage in ready or [""]), *soon])

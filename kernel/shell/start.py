@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct
 
+from kernel.annotations import BESIDE, Scalar, accept
 from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
 from kernel.define.startable import Request, Startable
 from kernel.errors import Conflict, CorruptLog, Unavailable
-from kernel.limits import check_business_key, check_key, check_tenant
-from kernel.ports import HEAD, Guard, Head, Poke, Refusal, RunRef, readable
+from kernel.limits import check_business_key, check_key, check_priority, check_tenant
+from kernel.ports import HEAD, Guard, Head, Refusal, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
@@ -51,7 +52,7 @@ class Started(Struct, frozen=True):
     replay: bool
 
 
-def start(
+def start(  # noqa: PLR0913 - all that can be said of a start
     env: Environment,
     workflow: Startable[Any],
     input: object,  # noqa: A002 - the domain's word
@@ -62,6 +63,8 @@ def start(
     config: Mapping[str, object] | None = None,
     preset: str | None = None,
     business_key: str | None = None,
+    priority: Literal["normal", "high"] = "normal",
+    annotations: Mapping[str, Scalar] | None = None,
 ) -> Started:
     """Create a run of ``workflow``.
 
@@ -75,14 +78,19 @@ def start(
         config: configuration by stage id.
         preset: name of a configuration that the workflow declares.
         business_key: what the run is about: of the workflow's runs with the same, at most one is under way.
+        priority: its class: a run of high priority is attended before others, without starving them.
+        annotations: what is said of this start, by key. Not part of what is asked for: with a key that was used before,
+            they are dropped.
 
     Raises:
-        InvalidInput: input, config or a key do not fit. Nothing was stored.
+        InvalidInput: input, config, a key, priority or annotations do not fit. Nothing was stored.
         Conflict: the key was used with other input, or with another business key.
         KeyHeld: another run that is under way has the business key.
         InfrastructureError: the store failed; whether the run exists is unknown, so repeat with the same key.
     """
     check_tenant(tenant)
+    class_ = check_priority(priority)
+    said = accept(annotations)
     accepted = workflow.accept(input)
     configured = workflow.configure(config, preset)
     for text in (accepted, configured or b""):
@@ -95,7 +103,7 @@ def start(
     run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
     ref = RunRef(tenant, run)
     # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
-    aside_first = len(accepted) + len(configured or b"") > env.limits.inline
+    aside_first = len(accepted) + len(configured or b"") + len(said) > env.limits.inline
     if key is not None and aside_first:
         found = readable(insist(env, lambda: env.store.get(ref, HEAD)))
         if isinstance(found, Head):
@@ -110,6 +118,7 @@ def start(
     # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
     long = 2 * len(tenant) + 2 * len(workflow.id) + len(by) + (BUSINESS_KEY + len(name) if name else 0)
     names = max(0, long - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
+    names += (len(said) + BESIDE if said else 0) + (len("priority") + len(class_) if class_ else 0)
     room = env.limits.inline - names - len(accepted)
     aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
     value = keep(env, ref, 0, accepted, ttl, beside=names + aside)
@@ -139,11 +148,13 @@ def start(
         digest=asked.digest,
         v=FORMAT,
         business_key=name,
+        priority=class_,
+        annotations=said,
     )
     refusal = _create(env, ref, head, hold)
     if refusal is not None and not _is_ours(existing := _head(ref, refusal), head.token):
         return _known(env, ref, existing, asked)
-    send(env, [(Poke(tenant, run), 0)])
+    send(env, [(head.poke(ref), 0)])
     return Started(ref, replay=False)
 
 
@@ -209,7 +220,7 @@ def _known(env: Environment, ref: RunRef, head: Head, asked: _Asked) -> Started:
         message = f"idempotency key {asked.key!r} was used for {head.workflow} with other input: take a new key"
         raise Conflict(message)
     if head.due is not None and env.clock.now() < head.created + env.limits.look_grace:
-        send(env, [(Poke(ref.tenant, ref.run), 0)])  # whoever created the run may have died before poking
+        send(env, [(head.poke(ref), 0)])  # whoever created the run may have died before poking
     return Started(ref, replay=True)
 
 

@@ -183,7 +183,7 @@ def _asleep(env: Environment, session: Session, until: int, counts: Counts, by: 
     """A sleeping run was met: its time is near, or it has to be put to sleep again, as ``leave`` will."""
     if not heads.is_near(env, session, until):
         counts.woken += 1
-        send(env, [(Poke(session.ref.tenant, session.ref.run, at=until), until)])
+        send(env, [(session.poke(at=until), until)])
         return
     counts.slept += 1
     if session.head.due_seq > session.state.seq:
@@ -195,10 +195,10 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
     """Reap what died, and say which stages a worker has to look at."""
     now = env.clock.now()
     sure = now - env.limits.max_skew
-    state, ref = session.state, session.ref
+    state = session.state
     if not state.begun and state.paused is None:
         counts.claimed += 1
-        return [Poke(ref.tenant, ref.run)]
+        return [session.poke()]
     pokes: list[Poke] = []
     for id_ in tuple(state.active):
         stage = session.state.stages.get(id_)
@@ -222,5 +222,5 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
                 counts.reaped += 1
             case _:
                 continue
-        pokes.append(Poke(ref.tenant, ref.run, id_))
+        pokes.append(session.poke(id_))
     return pokes

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from kernel.annotations import Scalar, add
 from kernel.core.codec import to_json
 from kernel.core.definition import RUN_INPUT
 from kernel.define.context import Context
@@ -29,6 +30,7 @@ class _Made:
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self._values = values
+        self._said: list[tuple[str, Scalar]] = []
 
     def value(self, stage: str) -> bytes:
         if stage not in self._values:
@@ -45,6 +47,9 @@ class _Made:
 
     def cancelled(self) -> bool:
         return False
+
+    def annotate(self, key: str, value: Scalar) -> None:
+        add(self._said, key, value)
 
 
 def context(run_input: BaseModel, *, config: Any = None, **outputs: object) -> Context[Any]:  # noqa: ANN401 - any model

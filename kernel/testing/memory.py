@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from kernel.ports import (
     HEAD,
+    HIGH,
     Due,
     Guard,
     Head,
@@ -216,8 +217,15 @@ class MemoryStore:
         return sorted(found, key=lambda entry: entry.order, reverse=True)[:limit]
 
 
+FAIR = 4
+"""Of so many messages in a row, one is not of high priority if there is one that is due."""
+
+
 class MemoryQueue:
-    """``Queue`` in memory: keeps messages until they are due by its clock, oldest first."""
+    """``Queue`` in memory: keeps messages until they are due by its clock, oldest first.
+
+    Those of high priority come before the others, up to three in a row.
+    """
 
     def __init__(self, clock: Callable[[], int]) -> None:
         """Delays are measured on ``clock``, in milliseconds."""
@@ -225,6 +233,7 @@ class MemoryQueue:
         self._lock = threading.Lock()
         self._messages: list[tuple[int, int, Poke]] = []
         self._count = 0
+        self._favoured = 0
 
     def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
         """Keep the messages."""
@@ -238,9 +247,21 @@ class MemoryQueue:
         """Take the next message that is due; None if there is none."""
         now = self._clock()
         with self._lock:
-            if self._messages and self._messages[0][0] <= now:
-                return self._messages.pop(0)[2]
-            return None
+            if not self._messages or self._messages[0][0] > now:
+                return None
+            return self._messages.pop(self._next(now))[2]
+
+    def _next(self, now: int) -> int:
+        """Place of the message that comes next: the oldest of high priority, but not four times in a row."""
+        due = bisect_right(self._messages, now, key=lambda entry: entry[0])
+        high = [place for place in range(due) if self._messages[place][2].priority == HIGH]
+        if not high or len(high) == due:
+            self._favoured = 0
+            return 0
+        self._favoured = (self._favoured + 1) % FAIR
+        if self._favoured:
+            return high[0]
+        return next(place for place in range(due) if self._messages[place][2].priority != HIGH)
 
     @property
     def next_at(self) -> int | None:

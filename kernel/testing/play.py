@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import BaseModel
 
+from kernel.annotations import Scalar
 from kernel.core.events import AnyEvent, ErrorRecord, StageStarted
 from kernel.core.state import FINISHED_STAGE
 from kernel.core.tokens import Token, digest_of, write_token
@@ -203,6 +204,8 @@ class Play:
         preset: str | None = None,
         business_key: str | None = None,
         tenant: str = TENANT,
+        priority: Literal["normal", "high"] = "normal",
+        annotations: Mapping[str, Scalar] | None = None,
     ) -> RunRef:
         """Start a run, and do nothing else.
 
@@ -214,11 +217,13 @@ class Play:
             preset: name of a configuration that the workflow declares.
             business_key: what the run is about: of the workflow's runs with the same, at most one is under way.
             tenant: whose run it is.
+            priority: its class: messages of runs of high priority come first, up to three in a row.
+            annotations: what is said of this start, by key.
 
         Raises:
             TypeError: ``workflow`` is no workflow.
             NotFound: the workflow is not among those that are deployed here.
-            InvalidInput: input, config or a key do not fit. Nothing was stored.
+            InvalidInput: input, config, a key, priority or annotations do not fit. Nothing was stored.
             Conflict: the key was used with other input.
             KeyHeld: another run that is under way has the business key.
         """
@@ -237,6 +242,8 @@ class Play:
             config=config,
             preset=preset,
             business_key=business_key,
+            priority=priority,
+            annotations=annotations,
         )
         return started.ref
 
@@ -269,6 +276,20 @@ class Play:
             NotFound: there is no such run, or its retention is over.
         """
         return read.show(self._plain, _ref(run))
+
+    def annotations(self, run: Run, prefix: str = "") -> list[read.Annotation]:
+        """All that was said of a run under keys that begin with ``prefix``. As ``look``, it is not part of the play.
+
+        Raises:
+            NotFound: there is no such run, or its retention is over.
+        """
+        found: list[read.Annotation] = []
+        after: int | None = -1
+        while after is not None:
+            page = read.list_annotations(self._plain, _ref(run), prefix=prefix, after=after)
+            found.extend(page.annotations)
+            after = page.after
+        return found
 
     def ended(self, run: Run) -> Ended:
         """A run with its log and its outputs, also before its end. As ``look``, it is not part of what is played.

@@ -50,7 +50,8 @@ def number(value: float) -> int:
 
 def _commit(item: Commit) -> int:
     # names: SK is counted by the caller; at 2, token 5, by 2, events 6, ttl 3, v 1
-    return 19 + number(item.at) + len(item.token) + len(item.by) + len(item.events) + number(item.ttl) + 2
+    beside = len("annotations") + len(item.annotations) if item.annotations else 0
+    return 19 + number(item.at) + len(item.token) + len(item.by) + len(item.events) + number(item.ttl) + 2 + beside
 
 
 def _snapshot(item: Snapshot) -> int:
@@ -75,6 +76,7 @@ _INBOX_NAMES = sum(map(len, Inbox.__struct_fields__))
 def _inbox(item: Inbox) -> int:
     texts = len(item.name) + len(item.digest) + len(item.by) + len(item.due_shard) + len(item.refused.encode())
     texts += len(" ".join(item.roles)) if item.roles else -len("roles")
+    texts += len(item.priority) if item.priority else -len("priority")
     due = -len("due") if item.due is None else number(item.due)
     return _INBOX_NAMES + texts + len(item.body) + number(item.at) + due + number(item.seq) + number(item.ttl)
 
@@ -86,8 +88,9 @@ def _key(item: Key) -> int:
     return _KEY_NAMES + len(item.holder) + len(item.was) + number(item.ttl)
 
 
-_BUSINESS_KEY = len("business_key")
-_HEAD_NAMES = sum(map(len, Head.__struct_fields__)) - _BUSINESS_KEY
+_HEAD_SELDOM = ("business_key", "priority", "annotations")
+"""Attributes of a head that are absent when they are empty."""
+_HEAD_NAMES = sum(len(name) for name in Head.__struct_fields__ if name not in _HEAD_SELDOM)
 
 
 def _head(item: Head) -> int:
@@ -107,8 +110,12 @@ def _head(item: Head) -> int:
     due = -len("due") if item.due is None else number(item.due)
     small = number(item.version) + number(item.due_seq) + number(item.publish_failures) + number(item.v)
     small += number(item.published_events)
-    small += len(item.business_key) + _BUSINESS_KEY if item.business_key else 0
-    return _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published)
+    seldom = len("priority") + len(item.priority) if item.priority else 0
+    if item.business_key:
+        seldom += len("business_key") + len(item.business_key)
+    if item.annotations:
+        seldom += len("annotations") + len(item.annotations)
+    return _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published) + seldom
 
 
 _COMMIT_KEYS = 5 + len(log_key(0))

@@ -15,7 +15,7 @@ from infra.eventbridge import EventBridgeSink
 from infra.s3 import S3Blobs
 from infra.sqs import SqsQueue, parse
 from kernel.errors import Missing
-from kernel.ports import Poke
+from kernel.ports import HIGH, Poke
 from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract
 from kernel.testing.conformance.examples import fresh_ref, fresh_token, published
 from tests.conformance.queues import drain, new_queue, queue_behind
@@ -80,6 +80,24 @@ class TestSqsQueueOnMoto(QueueContract):
 
         with pytest.raises(Missing, match=r"no-such-queue.*Check QUEUE_URL"):
             queue.send([(Poke("acme", "r1"), 0)])
+
+
+class TestSqsQueuesOfBothPrioritiesOnMoto(QueueContract):
+    @pytest.fixture
+    def queue(self, moto: Clients) -> Queue:
+        self.sqs = moto.sqs
+        self.url, self.priority_url = new_queue(moto.sqs), new_queue(moto.sqs)
+        return SqsQueue(moto.sqs, self.url, self.priority_url)
+
+    def receive(self, queue: Queue) -> Sequence[Poke]:
+        bodies = [drain(self.sqs, url) for url in (self.url, self.priority_url)]
+        normal, high = [[parse(body) for body in each] for each in bodies]
+        assert {poke.priority for poke in normal} <= {""}
+        assert {poke.priority for poke in high} <= {HIGH}
+        return [*high, *normal]
+
+    def wait(self, queue: Queue, seconds: float) -> None:
+        time.sleep(seconds)  # the engine's clock is the machine's
 
 
 class TestS3BlobsOnMoto(BlobsContract):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, computed_field, field_validator
 
+from kernel.annotations import Scalar
 from kernel.core.definition import Given
 from kernel.core.events import ErrorRecord
 from kernel.define import NotYet, StageCode, Suspended
@@ -75,6 +76,9 @@ class Attempt:
 
     def heartbeat(self, progress: float | None) -> None:
         self.beats.append(progress)
+
+    def annotate(self, key: str, value: Scalar) -> None:
+        raise NotImplementedError
 
     def cancelled(self) -> bool:
         return True

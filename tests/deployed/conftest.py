@@ -65,6 +65,7 @@ class Deployed:
             workflows="workflows:registry",
             table_name=stack["TableName"],
             queue_url=stack["PokeQueueUrl"],
+            priority_queue_url=stack["PriorityPokeQueueUrl"],
             blob_bucket=stack["BlobBucketName"],
             event_bus_name=stack["EventBusName"],
         )

@@ -65,6 +65,18 @@ def test_a_start_that_is_sent_twice_is_one_run(deployed: Deployed) -> None:
     assert len(deployed.world.effects("payment.charged", started["run"])) == 1
 
 
+def test_a_run_of_high_priority_is_attended_by_way_of_its_own_queue(deployed: Deployed) -> None:
+    body = {"input": example("order", "books"), "priority": "high", "annotations": {"trigger": "by hand"}}
+
+    status, _, started = deployed.ask("POST", "/workflows/order/runs", body)
+
+    assert status == 201
+    view = deployed.settled(started["run"])
+    assert (view["status"], view["priority"]) == ("completed", "high")
+    said = deployed.ask("GET", f"/runs/{started['run']}/annotations")[2]["annotations"]
+    assert [(each["key"], each["value"]) for each in said] == [("trigger", "by hand")]
+
+
 def test_a_run_can_be_cancelled_while_it_waits(deployed: Deployed) -> None:
     run = deployed.start("media", example("media", "opera-cycle"))
 
@@ -125,7 +137,7 @@ def test_another_tenants_run_in_the_same_table_does_not_exist_for_callers(deploy
     ).ref.run
     claims = {"Authorization": "Bearer tenant:globex", "X-Tenant": "globex", "tenant": "globex"}
 
-    for path in ("", "/log", "/steps", "/dead-letters"):
+    for path in ("", "/log", "/steps", "/annotations", "/dead-letters"):
         assert deployed.ask("GET", f"/runs/{theirs}{path}", headers=claims)[0] == 404, path
     for verb in ("/cancel", "/retry"):
         assert deployed.ask("POST", f"/runs/{theirs}{verb}", {}, claims)[0] == 404, verb
@@ -220,6 +232,7 @@ def test_at_the_end_every_invariant_holds_for_every_run_and_nothing_was_logged_a
         ]
         check_over(deployed.env, deployed.ref(run), submitted)
     assert deployed.waiting("PokeDeadLetterQueueUrl") == 0
+    assert deployed.waiting("PriorityPokeDeadLetterQueueUrl") == 0
     assert deployed.waiting("IntakeDeadLetterQueueUrl") == 0
     for function in ("Intake", "Job", "Tick"):
         assert [line for line in deployed.lines(function) if line["level"] in {"ERROR", "CRITICAL"}] == []

@@ -91,6 +91,7 @@ def test_an_unknown_run_is_not_found_whatever_is_asked_of_it(client: Client, dep
         client.get(f"/runs/{run}", ("wait", "5")),
         client.get(f"/runs/{run}/log"),
         client.get(f"/runs/{run}/steps"),
+        client.get(f"/runs/{run}/annotations"),
         client.get(f"/runs/{run}/dead-letters"),
         client.post(f"/runs/{run}/cancel"),
         client.post(f"/runs/{run}/pause"),

@@ -44,6 +44,7 @@ def test_it_lists_every_route_once(document: Json) -> None:
         ("GET", "/runs/{run}"),
         ("GET", "/runs/{run}/log"),
         ("GET", "/runs/{run}/steps"),
+        ("GET", "/runs/{run}/annotations"),
         ("POST", "/runs/{run}/cancel"),
         ("POST", "/runs/{run}/pause"),
         ("POST", "/runs/{run}/resume"),
@@ -124,7 +125,14 @@ def test_answers_lead_to_what_can_be_asked_next(document: Json) -> None:
         for link in response.get("links", {}).values()
     ]
 
-    assert {link["operationId"] for link in links} >= {"show_run", "cancel_run", "list_runs", "show_log", "show_steps"}
+    assert {link["operationId"] for link in links} >= {
+        "show_run",
+        "cancel_run",
+        "list_runs",
+        "show_log",
+        "show_steps",
+        "list_annotations",
+    }
     for link in links:
         known = {parameter["name"] for parameter in named[link["operationId"]]["parameters"]}
         assert link["parameters"].keys() <= known, link
@@ -134,6 +142,8 @@ def test_answers_lead_to_what_can_be_asked_next(document: Json) -> None:
 def test_what_is_answered_is_what_is_described(client: Client, deployment: Deployment, document: Json) -> None:
     deployment.play.sink.refuse = lambda _event: "no"
     run = client.start({"input": GOOD | {"broken": True}}, Idempotency_Key="k").json["run"]
+    asked = {"input": GOOD, "priority": "high", "annotations": {"who": "alice", "n": 1, "x": 1.5, "dry-run": True}}
+    urgent = client.start(asked).json["run"]
     deployment.work()
     template = "/runs/{run}"
     seen = [
@@ -148,6 +158,10 @@ def test_what_is_answered_is_what_is_described(client: Client, deployment: Deplo
         ("GET", template, client.get("/runs/nope")),
         ("GET", f"{template}/log", client.get(f"/runs/{run}/log")),
         ("GET", f"{template}/steps", client.get(f"/runs/{run}/steps")),
+        ("GET", f"{template}/annotations", client.get(f"/runs/{run}/annotations")),
+        ("GET", f"{template}/annotations", client.get(f"/runs/{run}/annotations", ("prefix", "x" * 65))),
+        ("GET", template, client.get(f"/runs/{urgent}")),
+        ("GET", f"{template}/annotations", client.get(f"/runs/{urgent}/annotations")),
         ("POST", f"{template}/retry", client.post(f"/runs/{run}/retry")),
         ("POST", f"{template}/pause", client.post(f"/runs/{run}/pause", {"until": "2026-01-31", "reason": "wait"})),
         ("POST", f"{template}/pause", client.post(f"/runs/{run}/pause")),

@@ -135,6 +135,7 @@ def test_every_operation_can_be_invoked_directly(deployment: Deployment) -> None
     page = invoke(deployment, {"log": {"run": run, "limit": 1}})
     assert (page["after"], page["entries"][0]["by"]) == (0, "direct")
     assert invoke(deployment, {"steps": {"run": run, "after": 0, "limit": 1}})["steps"][0]["seq"] == 1
+    assert invoke(deployment, {"annotations": {"run": run, "prefix": "w"}}) == {"annotations": [], "after": None}
     assert invoke(deployment, {"rerun": {"run": run, "stage": "ship"}})["status"] == "running"
     assert invoke(deployment, {"pause": {"run": run, "reason": "wait"}})["paused"]["reason"] == "wait"
     assert [each["run"] for each in invoke(deployment, {"list": {"status": "paused"}})["runs"]] == [run]

@@ -219,6 +219,7 @@ INVOCATIONS: list[Json] = [
     {"list": {"workflow": ["order"], "status": "open", "since": 1, "before": 2, "cursor": "x", "limit": 5}},
     {"log": {"run": RUN, "after": 0, "limit": 2}},
     {"steps": {"run": RUN}},
+    {"annotations": {"run": RUN, "prefix": "who", "after": 0, "limit": 2}},
     {"cancel": {"run": RUN, "reason": "enough"}},
     {"pause": {"run": RUN, "reason": "wait", "until": "2026-01-01T00:00:00Z"}},
     {"resume": {"run": RUN}},

@@ -206,9 +206,10 @@ def test_a_snapshot_that_unpacks_without_end_is_refused_before_it_fills_the_memo
 
 seqs = st.integers(0, 9_999_999_999)
 event_texts = recorded
+said = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(str.encode)
 ITEMS: dict[type[Any], SearchStrategy[Any]] = {
-    Head: records(Head, events=event_texts),
-    Commit: records(Commit, seq=seqs, events=event_texts),
+    Head: records(Head, events=event_texts, annotations=said),
+    Commit: records(Commit, seq=seqs, events=event_texts, annotations=said),
     Snapshot: records(Snapshot),
     Data: records(Data, key=st.binary(max_size=8).map(lambda digest: f"data#0000000007#{digest.hex()}")),
     Live: records(Live, seq=seqs),
@@ -299,7 +300,7 @@ def test_progress_that_is_no_number_is_refused(progress: str) -> None:
         items.from_attributes(raw)
 
 
-entries = records(Head, events=event_texts).map(lambda each: items.to_attributes(REF, each))
+entries = records(Head, events=event_texts, annotations=said).map(lambda each: items.to_attributes(REF, each))
 
 
 @attack(raw=entries.flatmap(damaged))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 from pydantic import BaseModel, Field
 
+from kernel.annotations import Scalar
 from kernel.core.events import ErrorRecord, Value
 from kernel.define.model import MAX_DEPTH, codec_of, plain_json
 from kernel.errors import CorruptLog, InvalidInput, InvalidOutput, InvalidStageInput
@@ -103,6 +104,9 @@ class Attempt:
         return self._config
 
     def heartbeat(self, progress: float | None) -> None: ...
+
+    def annotate(self, key: str, value: Scalar) -> None:
+        raise NotImplementedError
 
     def cancelled(self) -> bool:
         return False

@@ -36,6 +36,13 @@ VIEW = {
 }
 DONE = VIEW | {"status": "completed", "error": None, "compensation": "", "output": {"tracking": "T1"}}
 FAILED = {"type": "StageFailed", "stage": "ship", "error": ERROR}
+SAID = {
+    "annotations": [
+        {"key": "trigger", "value": "nightly", "seq": 0, "at": 1000, "by": "api:alice"},
+        {"key": "carrier.eta", "value": 3, "seq": 4, "at": 2000, "by": "worker", "stage": "ship"},
+    ],
+    "after": None,
+}
 LOG = {"entries": [{"seq": 3, "at": 2000, "by": "worker", "events": [FAILED]}], "after": None}
 
 
@@ -46,6 +53,8 @@ def answer(event: dict[str, Any]) -> Any:
         ("GET", "/runs/r1"): VIEW,
         ("GET", "/runs/done"): DONE,
         ("GET", "/runs/r1/log"): LOG,
+        ("GET", "/runs/r1/annotations"): SAID,
+        ("GET", "/runs/urgent"): DONE | {"priority": "high"},
         ("GET", "/runs"): {
             "runs": [{"run": "r1", "workflow": "order", "version": 1, "status": "failed", "created": 1000}]
         },
@@ -123,6 +132,59 @@ def test_run_starts_with_the_file_and_the_key_and_fails_with_the_run(run: Run, f
     assert "the same run" in output
     assert json.loads(function.events[0]["body"]) == {"input": {"number": "S-1"}, "business_key": "order-123"}
     assert function.events[0]["headers"]["idempotency-key"] == "k"
+
+
+def test_run_sends_the_priority_and_what_is_said_of_the_start(run: Run, function: Fake, order: str) -> None:
+    said = ["why=audit = yes", "n=3", "share=0.5", "dry-run=true", "text=null", "odd=NaN", "list=[1]", "empty="]
+    options = [each for pair in said for each in ("--annotate", pair)]
+
+    run("run", "order", order, "--priority", "high", "--no-wait", *options)
+
+    assert json.loads(function.events[0]["body"]) == {
+        "input": {"number": "S-1"},
+        "priority": "high",
+        "annotations": {
+            "why": "audit = yes",
+            "n": 3,
+            "share": 0.5,
+            "dry-run": True,
+            "text": "null",
+            "odd": "NaN",
+            "list": "[1]",
+            "empty": "",
+        },
+    }
+
+
+def test_what_is_said_needs_a_key(run: Run, function: Fake, order: str) -> None:
+    status, output = run("run", "order", order, "--annotate", "nightly")
+
+    assert status == 2
+    assert "is not KEY=VALUE" in output
+    assert not function.events
+
+
+def test_a_run_of_high_priority_shows_it_and_others_say_nothing(run: Run) -> None:
+    assert "completed  high priority" in run("show", "urgent")[1]
+    assert "priority" not in run("show", "done")[1]
+
+
+def test_annotations_are_listed_with_who_said_them(run: Run, function: Fake) -> None:
+    status, output = run("annotations", "r1", "--prefix", "t")
+
+    assert status == 0
+    assert function.events[0]["rawQueryString"] == "prefix=t&after=-1"
+    lines = [line.split() for line in output.splitlines()]
+    assert lines[0] == ["key", "value", "stage", "by", "at", "commit"]
+    assert lines[1][:3] + lines[1][-1:] == ["trigger", "nightly", "api:alice", "0"]
+    assert lines[2][:4] + lines[2][-1:] == ["carrier.eta", "3", "ship", "worker", "4"]
+
+
+def test_annotations_are_printed_as_json_for_programs(run: Run) -> None:
+    status, output = run("annotations", "r1", "--json")
+
+    assert status == 0
+    assert json.loads(output) == {"annotations": SAID["annotations"]}
 
 
 def test_run_without_waiting_prints_the_id(run: Run, order: str) -> None:

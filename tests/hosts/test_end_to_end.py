@@ -151,7 +151,7 @@ def test_the_tick_finds_nothing_due_and_says_so(host: Host) -> None:
 
 def test_a_foreign_message_is_returned_to_the_queue_and_the_others_are_not(host: Host, moto: Clients) -> None:
     _, started = host.start("order", "phone")
-    url = host.feeder._url
+    [(url, _)] = host.feeder._queues
     moto.sqs.send_message(QueueUrl=url, MessageBody="not ours")
 
     view = host.settle(started["run"])

@@ -159,3 +159,74 @@ def test_setting_up_twice_changes_nothing(moto: Clients, deployment: Deployment)
     assert deploy(moto, moto.dynamodb, visibility=60, name=name) == deployment
     attributes = moto.sqs.get_queue_attributes(QueueUrl=deployment.queue_url, AttributeNames=["VisibilityTimeout"])
     assert attributes["Attributes"]["VisibilityTimeout"] == "60"
+
+
+# --- two queues -------------------------------------------------------------------------------------------------------
+
+
+def both(moto: Clients, deployment: Deployment, function: Fake) -> Feeder:
+    high = (deployment.priority_queue_url, deployment.priority_queue_arn)
+    return Feeder(moto.sqs, deployment.queue_url, deployment.queue_arn, function, batch=1, priority=high)
+
+
+def test_messages_of_high_priority_come_first_but_the_others_never_starve(
+    moto: Clients, deployment: Deployment, send: Callable[..., None]
+) -> None:
+    send(*["normal"] * 3)
+    for _ in range(8):
+        moto.sqs.send_message(QueueUrl=deployment.priority_queue_url, MessageBody="high")
+    function = Fake()
+    feeder = both(moto, deployment, function)
+
+    assert [feeder.poll() for _ in range(12)] == [1] * 11 + [0]
+
+    order = [bodies(event)[0] for event in function.events]
+    assert order == ["high", "high", "high", "normal", "high", "high", "high", "normal", "high", "high", "normal"]
+    assert counts(moto, deployment.queue_url) == counts(moto, deployment.priority_queue_url) == (0, 0)
+
+
+def test_either_queue_is_served_while_the_other_is_empty(
+    moto: Clients, deployment: Deployment, send: Callable[..., None]
+) -> None:
+    function = Fake()
+    feeder = both(moto, deployment, function)
+
+    send(*["normal"] * 5)
+    assert [feeder.poll() for _ in range(6)] == [1] * 5 + [0]
+    for _ in range(5):
+        moto.sqs.send_message(QueueUrl=deployment.priority_queue_url, MessageBody="high")
+    assert [feeder.poll() for _ in range(6)] == [1] * 5 + [0]
+
+
+def test_records_name_the_queue_that_they_came_from_and_return_to_it(
+    moto: Clients, deployment: Deployment, send: Callable[..., None]
+) -> None:
+    moto.sqs.send_message(QueueUrl=deployment.priority_queue_url, MessageBody="bad")
+    send("good")
+    function = Fake(failing("bad"))
+    feeder = both(moto, deployment, function)
+
+    assert [feeder.poll(), feeder.poll()] == [1, 1]
+
+    arns = [event["Records"][0]["eventSourceARN"] for event in function.events]
+    assert arns == [deployment.priority_queue_arn, deployment.queue_arn]
+    assert counts(moto, deployment.priority_queue_url) == (0, 1)
+    assert counts(moto, deployment.queue_url) == (0, 0)
+
+
+def test_what_comes_too_often_to_the_queue_of_high_priority_ends_in_its_own_dead_letter_queue(
+    moto: Clients, deployment: Deployment
+) -> None:
+    moto.sqs.send_message(QueueUrl=deployment.priority_queue_url, MessageBody="bad")
+    function = Fake(failing("bad"))
+    feeder = both(moto, deployment, function)
+
+    for _ in range(MAX_RECEIVE_COUNT):
+        assert feeder.poll() == 1
+        handle = function.events[-1]["Records"][0]["receiptHandle"]
+        url = deployment.priority_queue_url
+        moto.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+
+    assert feeder.poll() == 0
+    assert counts(moto, deployment.priority_dead_letter_url) == (1, 0)
+    assert counts(moto, deployment.dead_letter_url) == (0, 0)

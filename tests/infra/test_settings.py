@@ -27,6 +27,7 @@ def test_with_only_what_is_required_the_rest_is_as_documented() -> None:
         workflows="workflows:registry",
         table_name="onewrite-Table-1A2B3C",
         queue_url="https://sqs.eu-west-1.amazonaws.com/123456789012/onewrite-pokes",
+        priority_queue_url=None,
         blob_bucket=None,
         event_bus_name=None,
         default_tenant=None,
@@ -47,6 +48,7 @@ def test_with_only_what_is_required_the_rest_is_as_documented() -> None:
 
 def test_everything_can_be_set() -> None:
     env = REQUIRED | {
+        "PRIORITY_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/123456789012/onewrite-priority-pokes",
         "BLOB_BUCKET": "blobs-1",
         "EVENT_BUS_NAME": "arn:aws:events:eu-west-1:123456789012:event-bus/onewrite",
         "DEFAULT_TENANT": "acme",
@@ -67,6 +69,7 @@ def test_everything_can_be_set() -> None:
         workflows=REQUIRED["WORKFLOWS"],
         table_name=REQUIRED["TABLE_NAME"],
         queue_url=REQUIRED["QUEUE_URL"],
+        priority_queue_url=env["PRIORITY_QUEUE_URL"],
         blob_bucket="blobs-1",
         event_bus_name="arn:aws:events:eu-west-1:123456789012:event-bus/onewrite",
         default_tenant="acme",
@@ -138,6 +141,7 @@ def test_a_number_must_be_whole_and_in_its_range(name: str, low: int, high: int)
         ("TABLE_NAME", "ab"),
         ("QUEUE_URL", "onewrite-pokes"),
         ("QUEUE_URL", "https://"),
+        ("PRIORITY_QUEUE_URL", "onewrite-priority-pokes"),
         ("BLOB_BUCKET", "Capitals"),
         ("BLOB_BUCKET", "s3://bucket"),
         ("EVENT_BUS_NAME", "no spaces"),

@@ -11,10 +11,11 @@ from botocore.exceptions import EndpointConnectionError
 
 from infra.sqs import ForeignMessage, SqsQueue, encode, parse
 from kernel.errors import Missing
-from kernel.ports import Poke
+from kernel.ports import HIGH, Poke
 from tests.infra.aws import client_error, fake
 
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/pokes"
+PRIORITY_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/priority-pokes"
 
 
 def pokes(count: int, delay: int = 0) -> list[tuple[Poke, int]]:
@@ -147,6 +148,65 @@ def test_a_queue_that_is_missing_is_not_taken_for_one_without_groups() -> None:
     assert "MessageGroupId" in client.requests[1][1]["Entries"][0]
 
 
+# --- classes ------------------------------------------------------------------------------------
+
+
+def mixed() -> list[tuple[Poke, int]]:
+    return [(Poke("acme", f"r{i}", priority=HIGH if i % 2 else ""), i) for i in range(24)]
+
+
+def test_pokes_go_to_the_queue_of_their_class_in_batches_of_its_own() -> None:
+    client = fake()
+
+    SqsQueue(client, URL, PRIORITY_URL).send(mixed())
+
+    sent = [
+        (request["QueueUrl"], [entry["DelaySeconds"] for entry in request["Entries"]]) for _, request in client.requests
+    ]
+    assert sent == [
+        (URL, list(range(0, 20, 2))),
+        (URL, [20, 22]),
+        (PRIORITY_URL, list(range(1, 20, 2))),
+        (PRIORITY_URL, [21, 23]),
+    ]
+
+
+def test_without_a_second_queue_all_pokes_go_to_the_one() -> None:
+    client = fake()
+
+    SqsQueue(client, URL).send(mixed())
+
+    assert {request["QueueUrl"] for _, request in client.requests} == {URL}
+    assert [parse(entry["MessageBody"]) for entry in entries(client)] == [poke for poke, _ in mixed()]
+
+
+def test_what_is_of_no_class_that_is_known_goes_with_the_normal_ones() -> None:
+    client = fake()
+
+    SqsQueue(client, URL, PRIORITY_URL).send([(Poke("acme", "r1", priority="urgent"), 0)])
+
+    assert {request["QueueUrl"] for _, request in client.requests} == {URL}
+
+
+def test_a_second_queue_that_is_not_there_is_missing_and_its_setting_is_named() -> None:
+    client = fake(client_error("AWS.SimpleQueueService.NonExistentQueue"))
+
+    with pytest.raises(Missing, match=f"{PRIORITY_URL}.*Check PRIORITY_QUEUE_URL"):
+        SqsQueue(client, URL, PRIORITY_URL).send([(Poke("acme", "r1", priority=HIGH), 0)])
+
+
+def test_a_message_that_was_refused_its_group_is_sent_again_to_the_queue_of_its_class() -> None:
+    client = fake({"Failed": [failed("0", "Value x for parameter MessageGroupId is invalid.")]})
+
+    SqsQueue(client, URL, PRIORITY_URL).send([(Poke("acme", "r1", priority=HIGH), 0)])
+
+    assert [request["QueueUrl"] for _, request in client.requests] == [PRIORITY_URL] * 2
+
+
+def test_a_message_of_a_normal_run_says_nothing_of_its_class() -> None:
+    assert encode(Poke("acme", "r1", "charge")) == '{"tenant":"acme","run":"r1","stage":"charge"}'
+
+
 # --- reading ------------------------------------------------------------------------------------
 
 
@@ -156,6 +216,7 @@ def test_a_queue_that_is_missing_is_not_taken_for_one_without_groups() -> None:
         Poke("acme", "r1"),
         Poke("acme", "r1", stage="charge"),
         Poke("acme", "r1", event="e-1"),
+        Poke("acme", "r1", priority=HIGH),
         Poke("acme", "r1", stage="compensate:größe 🌟#2", at=1_893_456_000_000),
         Poke("a" * 256, "r" * 256, stage="s" * 256, at=253_402_300_799_999),
     ],
@@ -190,6 +251,8 @@ def test_a_poke_is_read_as_it_was_written(poke: Poke) -> None:
         pytest.param('{"tenant":"a","run":"r#1"}', id="separator-in-run"),
         pytest.param('{"tenant":"a","run":"' + "r" * 257 + '"}', id="long-run"),
         pytest.param('{"tenant":"a","run":"r","stage":"' + "s" * 257 + '"}', id="long-stage"),
+        pytest.param('{"tenant":"a","run":"r","priority":1}', id="priority-no-text"),
+        pytest.param('{"tenant":"a","run":"r","priority":"' + "p" * 257 + '"}', id="long-priority"),
         pytest.param('{"tenant":"a","run":"r","v":0}', id="version-zero"),
         pytest.param('{"tenant":"a","run":"r","v":"1"}', id="version-as-text"),
         pytest.param('{"tenant":"a","run":"r","order":7}', id="something-unknown"),

@@ -57,3 +57,45 @@ def test_the_template_sets_every_setting(template: dict[str, Any]) -> None:
     settings = {name.upper() for name in Settings.__struct_fields__} - {"LOCALSTACK_HOST"}
 
     assert settings <= set(variables)
+
+
+def resources(template: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    return {
+        name: resource["Properties"] for name, resource in template["Resources"].items() if resource["Type"] == kind
+    }
+
+
+def test_each_class_of_runs_has_a_queue_alike_with_a_dead_letter_queue_of_its_own(template: dict[str, Any]) -> None:
+    queues = resources(template, "AWS::SQS::Queue")
+    normal, high = queues["PokeQueue"], queues["PriorityPokeQueue"]
+
+    assert high | {"RedrivePolicy": normal["RedrivePolicy"]} == normal
+    assert high["RedrivePolicy"]["maxReceiveCount"] == normal["RedrivePolicy"]["maxReceiveCount"]
+    assert normal["RedrivePolicy"]["deadLetterTargetArn"] == "PokeDeadLetterQueue.Arn"
+    assert high["RedrivePolicy"]["deadLetterTargetArn"] == "PriorityPokeDeadLetterQueue.Arn"
+    assert queues["PriorityPokeDeadLetterQueue"] == queues["PokeDeadLetterQueue"]
+    variables = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert (variables["QUEUE_URL"], variables["PRIORITY_QUEUE_URL"]) == ("PokeQueue", "PriorityPokeQueue")
+    assert {"PriorityPokeQueueUrl", "PriorityPokeDeadLetterQueueUrl"} <= template["Outputs"].keys()
+
+
+def test_neither_class_takes_invocations_from_the_other(template: dict[str, Any]) -> None:
+    sources = template["Resources"]["JobFunction"]["Properties"]["Events"]
+    normal, high = sources["Pokes"]["Properties"], sources["PriorityPokes"]["Properties"]
+
+    assert (normal["Queue"], high["Queue"]) == ("PokeQueue.Arn", "PriorityPokeQueue.Arn")
+    assert normal["ScalingConfig"] == {"MaximumConcurrency": "JobConcurrency"}
+    assert high["ScalingConfig"] == {"MaximumConcurrency": "PriorityJobConcurrency"}
+    for name in ("BatchSize", "FunctionResponseTypes"):
+        assert high[name] == normal[name]
+    # It would be shared by both.
+    assert "ReservedConcurrentExecutions" not in template["Resources"]["JobFunction"]["Properties"]
+
+
+def test_whoever_may_use_the_queue_of_pokes_may_use_that_of_both_classes(template: dict[str, Any]) -> None:
+    roles = resources(template, "AWS::IAM::Role")
+    assert roles.keys() == {"IntakeRole", "JobRole", "TickRole"}
+    for name, role in roles.items():
+        [policy] = role["Policies"]
+        pokes = [each for each in policy["PolicyDocument"]["Statement"] if each["Sid"] == "Pokes"]
+        assert [each["Resource"] for each in pokes] == [["PokeQueue.Arn", "PriorityPokeQueue.Arn"]], name

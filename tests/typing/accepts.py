@@ -23,6 +23,7 @@ from onewrite import (
     Workflow,
     stage,
 )
+from onewrite.testing import Play
 
 
 class Order(BaseModel):
@@ -275,3 +276,22 @@ assert_type(approval, Machine[Order, Approval])
 plain = Machine("plain", input=Approval, start=review, transitions=(worked,))
 assert_type(plain, Machine[Approval, Approval])
 Registry(approval, plain, charged)
+
+
+# --- what is said beside ---------------------------------------------------------------------------------
+
+
+@stage
+def notes(ctx: Context, order: Order) -> Receipt:
+    ctx.annotate("who", "alice")
+    ctx.annotate("express", order.express)
+    ctx.annotate("attempt", ctx.attempt)
+    ctx.annotate("share", 0.5)
+    return Receipt(id=order.id)
+
+
+def starts(play: Play, order: Order) -> None:
+    said: dict[str, str | int] = {"trigger": "nightly", "attempt": 3}
+    run = play.start(six, order, priority="high", annotations=said)
+    play.start(six, order, priority="normal", annotations={"who": "alice", "dry-run": True, "share": 0.5})
+    assert_type(play.annotations(run, "tr")[0].value, str | bool | int | float)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from onewrite import AwaitCallback, Context, Machine, Pending, Retry, Stage, State, Suspend, Workflow, stage
+from onewrite.testing import Play
 
 HOUR = timedelta(hours=1)
 
@@ -225,6 +226,10 @@ def uses(ctx: Context[Gateway], plain: Context, order: Order) -> None:
     shipment: Shipment = charge(ctx, order)  # type: ignore[assignment]  # gives a Receipt
     ctx.log.info(shipment)
     ctx.log.info(Suspend(Job(id="1")).state.name)  # type: ignore[attr-defined]  # a Job has no name
+    plain.annotate("who", None)  # type: ignore[arg-type]  # not something that an annotation can say
+    plain.annotate("who", order)  # type: ignore[arg-type]  # nor is a model
+    plain.annotate(1, "alice")  # type: ignore[arg-type]  # a key is a text
+    plain.annotate("who")  # type: ignore[call-arg]  # says nothing
     narrower: Stage[Shipment, Parcel] = ship  # type: ignore[assignment]  # it takes an Invoice too
     ctx.log.info(narrower)
 
@@ -289,3 +294,13 @@ review.after(HOUR, to=elsewhere)  # type: ignore[arg-type]  # a state with other
 Machine("m", input=Order, start=review, transitions=())  # type: ignore[misc]  # what makes an Approval of the Order?
 Machine("m", input=Receipt, begin=begin, start=review, transitions=())  # type: ignore[arg-type]  # begin takes an Order
 Machine("m", input=Order, begin=begin, start=elsewhere, transitions=())  # type: ignore[arg-type]  # begin gives other data
+
+
+# --- how a run is started ------------------------------------------------------------------------------
+
+
+def starts(play: Play, order: Order) -> None:
+    play.start(charged, order, priority="urgent")  # type: ignore[arg-type]  # there is normal and high
+    play.start(charged, order, priority=1)  # type: ignore[arg-type]  # they have names
+    play.start(charged, order, annotations={"who": None})  # type: ignore[dict-item]  # says nothing
+    play.start(charged, order, annotations={1: "alice"})  # type: ignore[dict-item]  # a key is a text

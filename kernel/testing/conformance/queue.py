@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.ports import Poke
+from kernel.ports import HIGH, Poke
 from kernel.testing.conformance.examples import NOW, fresh_ref
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class QueueContract:
             Poke(ref.tenant, ref.run, stage="charge"),
             Poke(ref.tenant, ref.run, event="e-1.a:b_c"),
             Poke(ref.tenant, ref.run, stage="größe 🌟", at=NOW),
+            Poke(ref.tenant, ref.run, stage="urgent", priority=HIGH),
         ]
 
         queue.send([(poke, 0) for poke in pokes])
@@ -54,6 +55,24 @@ class QueueContract:
         queue.send([(poke, 0) for poke in pokes])
 
         assert _sorted(self.receive(queue)) == pokes
+
+    def test_pokes_of_both_priorities_sent_at_once_all_arrive_each_with_its_own(self, queue: Queue) -> None:
+        ref = fresh_ref()
+        pokes = [Poke(ref.tenant, ref.run, f"s-{i:02d}", priority=HIGH if i % 2 else "") for i in range(25)]
+
+        queue.send([(poke, 0) for poke in pokes])
+
+        assert _sorted(self.receive(queue)) == pokes
+
+    def test_a_delay_is_kept_whatever_the_priority(self, queue: Queue) -> None:
+        ref = fresh_ref()
+        now, later = Poke(ref.tenant, ref.run), Poke(ref.tenant, ref.run, priority=HIGH)
+
+        queue.send([(later, 2), (now, 0)])
+
+        assert list(self.receive(queue)) == [now]
+        self.wait(queue, 2.5)
+        assert list(self.receive(queue)) == [later]
 
     def test_sending_nothing_sends_nothing(self, queue: Queue) -> None:
         queue.send([])

@@ -93,7 +93,12 @@ class StoreContract:
         [
             pytest.param(head(RunRef("acme", "r")), id="head"),
             pytest.param(head(RunRef("acme", "r"), due=None, status="completed"), id="head-not-due"),
+            pytest.param(head(RunRef("acme", "r"), priority="high"), id="head-high-priority"),
+            pytest.param(
+                head(RunRef("acme", "r"), annotations='{"said":[["why","é🌟"]]}'.encode()), id="head-annotated"
+            ),
             pytest.param(commit(1), id="commit"),
+            pytest.param(commit(3, annotations='{"said":[["why","é\\u0000🌟"]]}'.encode()), id="commit-annotated"),
             pytest.param(commit(9_999_999_999), id="last-commit"),
             pytest.param(commit(2, by="api:Zoë 🌟", events='["é\\u0000 🌟"]'.encode()), id="commit-unicode"),
             pytest.param(snapshot(17, fold=2, body=bytes(range(256)) * 8), id="snapshot"),
