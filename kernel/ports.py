@@ -115,9 +115,9 @@ class Head(Struct, frozen=True, kw_only=True):
         """Its sort key."""
         return HEAD
 
-    def poke(self, ref: RunRef, stage: str = "", at: int = 0, event: str = "") -> Poke:
+    def poke(self, ref: RunRef, stage: str = "", at: int = 0) -> Poke:
         """A poke for the run that this is the head of, in the run's class."""
-        return Poke(ref.tenant, ref.run, stage, at, event=event, priority=self.priority)
+        return Poke(ref.tenant, ref.run, stage, at, priority=self.priority)
 
 
 class Commit(Struct, frozen=True):
@@ -237,8 +237,8 @@ class Inbox(Struct, frozen=True, kw_only=True):
         due_shard, due: keys of the *due* index; ``due`` is absent once it is settled.
         seq: number of the commit that applied it.
         refused: why it was not applied.
-        priority: that of its run.
         ttl: when the store may delete it, in seconds.
+        priority: of its run, as in the head.
     """
 
     id: str
@@ -252,13 +252,17 @@ class Inbox(Struct, frozen=True, kw_only=True):
     seq: int = 0
     refused: str = ""
     roles: tuple[str, ...] = ()
-    priority: str = ""
     ttl: int
+    priority: str = ""
 
     @property
     def key(self) -> str:
         """Its sort key."""
         return f"{INBOX}{self.id}"
+
+    def poke(self, ref: RunRef) -> Poke:
+        """A poke about it for the run, in the run's class."""
+        return Poke(ref.tenant, ref.run, event=self.id, priority=self.priority)
 
 
 class Key(Struct, frozen=True, kw_only=True):

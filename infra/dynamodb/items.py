@@ -146,10 +146,10 @@ def _inbox(item: Inbox) -> Attributes:
     }
     if item.roles:
         attributes["roles"] = {"S": " ".join(item.roles)}
-    if item.priority:
-        attributes["priority"] = {"S": item.priority}
     if item.due is not None:
         attributes["due"] = {"N": str(item.due)}
+    if item.priority:
+        attributes["priority"] = {"S": item.priority}
     return attributes
 
 
@@ -203,6 +203,10 @@ def _read_commit(sort_key: str, raw: Mapping[str, Any]) -> Commit:
     )
 
 
+def _priority(raw: Mapping[str, Any]) -> str:
+    return text(raw, "priority") if "priority" in raw else ""
+
+
 def _annotations(raw: Mapping[str, Any]) -> bytes:
     return text(raw, "annotations").encode() if "annotations" in raw else b""
 
@@ -232,7 +236,7 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         digest=text(raw, "digest"),
         v=number(raw, "v"),
         business_key=text(raw, "business_key") if "business_key" in raw else "",
-        priority=text(raw, "priority") if "priority" in raw else "",
+        priority=_priority(raw),
         annotations=_annotations(raw),
     )
 
@@ -279,8 +283,8 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
         seq=number(raw, "seq"),
         refused=text(raw, "refused"),
         roles=tuple(text(raw, "roles").split()) if "roles" in raw else (),
-        priority=text(raw, "priority") if "priority" in raw else "",
         ttl=number(raw, "ttl"),
+        priority=_priority(raw),
     )
 
 

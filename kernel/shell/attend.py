@@ -191,7 +191,7 @@ class _Worker:
         now, session = self.env.clock.now(), self.session
         again = now + max(SOON, (now - item.at) // 4)
         if again < (item.due or 0):
-            send(self.env, [(session.head.poke(session.ref, at=again, event=item.id), again)])
+            send(self.env, [(replace(item.poke(session.ref), at=again), again)])
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""

@@ -19,7 +19,7 @@ from kernel.core.events import Value
 from kernel.core.state import State
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
 from kernel.limits import check_event_id, check_roles
-from kernel.ports import INBOX, Found, Guard, Inbox, Poke, Put, RunRef, readable
+from kernel.ports import INBOX, Found, Guard, Inbox, Put, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
@@ -133,7 +133,7 @@ def accept(
         raise Conflict(message)
     found = existing or item
     if found.due is not None:
-        send(env, [(head.poke(ref, event=id_), 0)])
+        send(env, [(found.poke(ref), 0)])
     return _view(ref, found)
 
 
@@ -273,5 +273,5 @@ def deliver(env: Environment, ref: RunRef, id_: str) -> bool:
     later = replace(item, due=now + again)
     if insist(env, lambda: env.store.put(ref, later, Guard.EVENT_IS_OPEN)) is not None:
         return False
-    send(env, [(Poke(ref.tenant, ref.run, event=id_, priority=item.priority), 0)])
+    send(env, [(item.poke(ref), 0)])
     return True

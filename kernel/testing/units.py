@@ -70,14 +70,14 @@ def _dead(item: Dead) -> int:
     return 14 + number(item.at) + len(item.error.encode()) + len(item.body) + number(item.ttl)
 
 
-_INBOX_NAMES = sum(map(len, Inbox.__struct_fields__))
+_INBOX_NAMES = sum(len(name) for name in Inbox.__struct_fields__ if name != "priority")
 
 
 def _inbox(item: Inbox) -> int:
     texts = len(item.name) + len(item.digest) + len(item.by) + len(item.due_shard) + len(item.refused.encode())
     texts += len(" ".join(item.roles)) if item.roles else -len("roles")
-    texts += len(item.priority) if item.priority else -len("priority")
     due = -len("due") if item.due is None else number(item.due)
+    texts += len("priority") + len(item.priority) if item.priority else 0
     return _INBOX_NAMES + texts + len(item.body) + number(item.at) + due + number(item.seq) + number(item.ttl)
 
 

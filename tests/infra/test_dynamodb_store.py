@@ -26,7 +26,7 @@ from kernel.ports import (
     keys_of,
     log_key,
 )
-from kernel.testing.conformance.examples import commit, data, dead, head, held, live, snapshot
+from kernel.testing.conformance.examples import commit, data, dead, head, held, inbox, live, snapshot
 from kernel.testing.units import size_of
 from tests.infra.aws import client_error, fake
 
@@ -241,6 +241,7 @@ def test_every_guard_has_a_condition_that_can_be_replaced_at_run_time(
 
 
 HEAD_ALWAYS = set(head(REF).__struct_fields__) - {"business_key", "priority", "annotations"}
+INBOX_ALWAYS = set(inbox().__struct_fields__) - {"id", "priority", "roles"}
 SAID = b'{"said":[["who","alice"]]}'
 ATTRIBUTES: list[tuple[Item, set[str]]] = [
     (commit(1), {"at", "token", "by", "events", "ttl", "v"}),
@@ -253,11 +254,14 @@ ATTRIBUTES: list[tuple[Item, set[str]]] = [
     (head(REF, due=None), HEAD_ALWAYS - {"due"}),
     (head(REF, business_key="k"), HEAD_ALWAYS | {"business_key"}),
     (held("k", "r1#0"), {"holder", "was", "ttl"}),
+    (inbox(), INBOX_ALWAYS),
+    (inbox(priority="high", roles=("owner", "clerk")), INBOX_ALWAYS | {"priority", "roles"}),
     (head(REF, priority="high"), HEAD_ALWAYS | {"priority"}),
     (head(REF, annotations=SAID), HEAD_ALWAYS | {"annotations"}),
     (commit(1, annotations=SAID), {"at", "token", "by", "events", "ttl", "v", "annotations"}),
 ]
 KINDS = ["commit", "snapshot", "data", "live", "live-progress", "dead", "head", "head-not-due", "head-with-key", "key"]
+KINDS += ["event", "event-high-priority"]
 KINDS += ["head-high-priority", "head-annotated", "commit-annotated"]
 
 
@@ -293,7 +297,7 @@ def test_attributes_that_a_later_version_added_are_ignored() -> None:
 @pytest.mark.parametrize("item", [item for item, _ in ATTRIBUTES], ids=KINDS)
 def test_an_item_that_lacks_an_attribute_is_corrupt_and_named(item: Item) -> None:
     raw = to_attributes(REF, item)
-    required = set(raw) - {"PK", "SK", "progress", "due", "look", "business_key", "priority", "annotations"}
+    required = set(raw) - {"PK", "SK", "progress", "due", "look", "business_key", "priority", "annotations", "roles"}
 
     for name in required:
         without = {key: value for key, value in raw.items() if key != name}

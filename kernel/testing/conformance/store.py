@@ -110,6 +110,7 @@ class StoreContract:
             pytest.param(live(3, progress=1e-9), id="live-progress-tiny"),
             pytest.param(dead(4, index=11), id="dead"),
             pytest.param(inbox(), id="event"),
+            pytest.param(inbox(priority="high"), id="event-high-priority"),
             pytest.param(inbox("a.b:c_d-1", due=None, seq=7, body=b""), id="event-applied"),
             pytest.param(inbox(due=None, refused="zu spät"), id="event-refused"),
             pytest.param(held("order-1:a@b.c_d", "r#0"), id="key"),

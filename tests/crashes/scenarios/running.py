@@ -81,6 +81,7 @@ def read(world: Deployment, client: Client) -> None:
     assert client.get(f"/runs/{run}", seq=0)["status"] == "running"
     assert client.get(f"/runs/{run}/log")["entries"][0]["events"][0]["type"] == "RunCreated"
     assert client.get(f"/runs/{run}/steps")["steps"][0]["seq"] == 0
+    assert client.get(f"/runs/{run}/annotations") == {"annotations": [], "after": None}
     assert [each["run"] for each in client.get("/runs", status="completed")["runs"]] == [run]
     assert client.get(f"/runs/{run}/dead-letters") == {"dead_letters": [], "unreadable": []}
     assert "completed" in client.get(f"/runs/{run}/diagram")["mermaid"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kernel.testing.simulator.breaks.taking import part
 
 SHELL = "kernel.shell"
+_COMMITS = "started = self._commit(next_.command, beside, next_.annotations)"
 
 TOKENS = (
     part(
@@ -247,8 +248,8 @@ LEASES = (
         "stale-cannot-run",
         (
             f"{SHELL}.attend:_Worker._commit_and_run",
-            "before = self.env.clock.monotonic()\n        started = self._commit(next_, beside)",
-            "started = self._commit(next_, beside)\n        before = self.env.clock.monotonic()",
+            f"before = self.env.clock.monotonic()\n        {_COMMITS}",
+            f"{_COMMITS}\n        before = self.env.clock.monotonic()",
         ),
     ),
     part(
