@@ -12,15 +12,15 @@ import argparse
 from datetime import timedelta
 from typing import Any
 
-from bench.deployment import Deployment, News, dynamodb_local, listening, sequence, show
-from bench.payloads import Order, Receipt
+from bench.deployment import Deployment, News, dynamodb_local, laps, listening, sequence, show
+from bench.payloads import Order
 from hosts.local import prices
 from infra.dynamodb.store import Consumed
+from kernel.define.startable import Startable
 from kernel.shell.environment import MINUTE
 from kernel.shell.receive import accept
 from kernel.testing.memory import FakeClock, SystemClock
 from kernel.testing.units import Usage
-from onewrite import Workflow
 
 SHORT, LONG = 2, 12
 STEPS = 10
@@ -28,7 +28,7 @@ APART = 7  # not chained, a stage takes two commits: so these stay under 16, too
 MANY = 1_000
 
 
-def _used(bench: Deployment, workflow: Workflow[Order, Receipt]) -> tuple[Usage, list[Consumed]]:
+def _used(bench: Deployment, workflow: Startable[Order]) -> tuple[Usage, list[Consumed]]:
     before, seen = bench.meter.snapshot(), len(bench.consumed)
     bench.run(workflow)
     return bench.meter.snapshot().minus(before), bench.consumed[seen:]
@@ -106,12 +106,15 @@ def events(endpoint: str) -> dict[str, Any]:
 def measure() -> dict[str, Any]:
     """Measure everything."""
     short, long, ten, many = sequence(SHORT), sequence(LONG), sequence(STEPS), sequence(MANY)
+    few_laps, more_laps = laps(SHORT), laps(LONG)
     apart_short, apart_long = sequence(SHORT, chain=False), sequence(APART, chain=False)
     with dynamodb_local() as endpoint:
-        bench = Deployment(endpoint, [short, long, ten, many, apart_short, apart_long])
+        bench = Deployment(endpoint, [short, long, ten, many, few_laps, more_laps, apart_short, apart_long])
         short_usage, short_calls = _used(bench, short)
         long_usage, long_calls = _used(bench, long)
         ten_usage, ten_calls = _used(bench, ten)
+        _, few_calls = _used(bench, few_laps)
+        _, more_calls = _used(bench, more_laps)
         _, apart_short_calls = _used(bench, apart_short)
         _, apart_long_calls = _used(bench, apart_long)
         many_usage, many_calls = _used(bench, many)
@@ -133,6 +136,7 @@ def measure() -> dict[str, Any]:
         "late_over_early_step": round(late_over_early(many_calls, MANY), 3),
         "write_units_per_stage_in_1000_step_run": round(_written(many_calls) / MANY, 3),
         **waits,
+        "write_units_per_transition": round((_written(more_calls) - _written(few_calls)) / (LONG - SHORT), 3),
         "meter_agrees_with_engine": agrees,
         "usd_per_million_runs_of_10_steps": {
             "onewrite": round(bill.ours * prices.MILLION, 2),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
@@ -20,13 +20,14 @@ from hosts.engines.environment import aws_environment
 from infra.clients import Clients
 from infra.dynamodb.store import Consumed, DynamoDbStore
 from infra.dynamodb.table import create_table
+from kernel.define.startable import Startable
 from kernel.ports import HEAD, Head, RunRef
 from kernel.shell.environment import Environment, Limits
 from kernel.shell.start import start
 from kernel.shell.tick import tick
 from kernel.testing.memory import FakeClock, MemoryBlobs, MemoryQueue, MemorySink, NoAlarm, SeededRandom, SystemClock
 from kernel.testing.units import Meter, MeteredQueue, MeteredStore
-from onewrite import Context, Registry, Workflow, stage
+from onewrite import Context, Machine, Registry, State, Workflow, stage
 
 TABLE = "onewrite-bench"
 _OUT = receipt()
@@ -78,6 +79,34 @@ def listening(*, asleep: bool) -> Workflow[Order, Receipt]:
     return Workflow(name, input=Order).then(first).wait_for(News, timeout=timeout).then(hear)
 
 
+class Lap(BaseModel):
+    """A machine's data: 256 bytes or so."""
+
+    left: int
+    text: str
+
+
+@stage
+def run_lap(ctx: Context, data: Lap) -> Receipt:  # noqa: ARG001 - a stage is given its context
+    """The work of a state."""
+    return _OUT
+
+
+def laps(count: int) -> Machine[Order, Lap]:
+    """A machine that enters a state so often, each time once its work is done."""
+    running, over = State("running", Lap, enter=run_lap), State("over", Lap, final=True)
+    return Machine(
+        f"laps-{count}",
+        input=Order,
+        begin=lambda _order: Lap(left=count - 1, text="x" * 230),
+        start=running,
+        transitions=(
+            running.done(run_lap, to=over, when=lambda data, _receipt: data.left == 0),
+            running.done(run_lap, to=running, update=lambda data, _receipt: Lap(left=data.left - 1, text=data.text)),
+        ),
+    )
+
+
 class LambdaContext:
     """A worker with five minutes."""
 
@@ -93,7 +122,7 @@ class Deployment:
     def __init__(
         self,
         endpoint_url: str,
-        workflows: list[Workflow[Order, Receipt]],
+        workflows: Sequence[Startable[Order]],
         *,
         metered: bool = True,
         clock: FakeClock | None = None,
@@ -121,7 +150,7 @@ class Deployment:
         )
         self.handler = make_handler(self.env)
 
-    def begin(self, workflow: Workflow[Order, Receipt]) -> RunRef:
+    def begin(self, workflow: Startable[Order]) -> RunRef:
         """Start a run, and hand every message to the job handler."""
         ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
         self.work()
@@ -133,7 +162,7 @@ class Deployment:
             answer = self.handler({"Records": [_record(msgspec.json.encode(poke).decode())]}, LambdaContext())
             assert answer == {"batchItemFailures": []}, answer  # noqa: S101 - a bench that did not do its work must not report
 
-    def run(self, workflow: Workflow[Order, Receipt]) -> RunRef:
+    def run(self, workflow: Startable[Order]) -> RunRef:
         """Start a run, and hand every message to the job handler, and every due time to the tick, until it is over."""
         ref = start(self.env, workflow, order(), tenant="bench", by="bench").ref
         while True:

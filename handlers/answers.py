@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from kernel.core.definition import Available
 from kernel.core.events import AnyEvent
 from kernel.shell.read import LogEntry, RunView
 
@@ -105,6 +106,12 @@ class VersionInfo(Struct, frozen=True):
     presets: list[str]
     input: dict[str, Any]
     events: dict[str, dict[str, Any]]
+
+
+class AvailableEvents(Struct, frozen=True):
+    """The events that a run can take as it stands."""
+
+    events: list[Available]
 
 
 class WorkflowInfo(Struct, frozen=True):

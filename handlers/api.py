@@ -203,12 +203,17 @@ class Api:
         shown = self._operations.rerun(self._caller, run=run, stage=body.stage, reason=body.reason)
         return _answer(shown, HTTPStatus.ACCEPTED)
 
-    @route("POST", "/runs/<run>/events", {202: EventView}, 404, 409, 422, body=True)
+    @route("POST", "/runs/<run>/events", {202: EventView}, 403, 404, 409, 422, body=True)
     def send_event(self, run: Run, body: Annotated[EventBody, params.Body()]) -> Answer:
         """Send an event to a run; the same id again tells what has become of it."""
         sent = self._operations.send_event(self._caller, run=run, **dict(body))
         location = f"{self._request.base}/runs/{run}/events/{sent.id}"
         return _answer(sent, HTTPStatus.ACCEPTED, Location=location)
+
+    @route("GET", "/runs/<run>/available-events", {200: answers.AvailableEvents}, 404)
+    def list_available_events(self, run: Run) -> Answer:
+        """List the events that a run can take as it stands, and of whom."""
+        return _answer(self._operations.available_events(self._caller, run=run))
 
     @route("GET", "/runs/<run>/events/<event>", {200: EventView}, 404, 422)
     def show_event(self, run: Run, event: Annotated[EventId, params.Path()]) -> Answer:
@@ -278,7 +283,10 @@ class Api:
 
     @property
     def _caller(self) -> Caller:
-        return caller_of(self._request.event, self._settings.tenant_claim, self._settings.default_tenant)
+        settings = self._settings
+        return caller_of(
+            self._request.event, settings.tenant_claim, settings.default_tenant, roles=settings.roles_claim
+        )
 
     def _failed(self, error: Exception) -> Answer:
         request = self._request

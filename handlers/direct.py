@@ -31,6 +31,7 @@ from handlers.requests import (
 from handlers.tenants import caller_without_claims, signature
 from infra.settings import Settings
 from kernel.errors import InfrastructureError, Refused
+from kernel.limits import MAX_ROLES
 
 START = "onewrite.start"
 """The detail type of events that start a run."""
@@ -94,7 +95,9 @@ class Change(OfRun, ReasonBody):
 
 
 class Send(OfRun, EventBody):
-    """Send an event to a run."""
+    """Send an event to a run. Whoever may invoke the function vouches for the roles."""
+
+    roles: list[str] = Field(default=[], max_length=MAX_ROLES)
 
 
 class OfEvent(OfRun):
@@ -129,6 +132,7 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "retry": (Change, Operations.retry),
     "rerun": (Rerun, Operations.rerun),
     "send_event": (Send, Operations.send_event),
+    "available_events": (OfRun, Operations.available_events),
     "show_event": (OfEvent, Operations.show_event),
     "callback": (Callback, Operations.callback),
     "dead_letters": (OfRun, Operations.dead_letters),

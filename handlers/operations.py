@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.structs import asdict, replace
 
 from handlers.answers import (
+    AvailableEvents,
     DeadLetter,
     DeadLetterList,
     Diagram,
@@ -207,10 +208,31 @@ class Operations:
         by = caller.by
         return self._changed(caller, run, lambda ref: rerun(self.env, ref, stage, by=by, reason=reason))
 
-    def send_event(self, caller: Caller, *, run: str, name: str, payload: object, id: str | None = None) -> EventView:  # noqa: A002 - the domain's word
-        """Accept an external event for a run."""
+    def send_event(
+        self,
+        caller: Caller,
+        *,
+        run: str,
+        name: str,
+        payload: object,
+        id: str | None = None,  # noqa: A002 - the domain's word
+        roles: Sequence[str] | None = None,
+    ) -> EventView:
+        """Accept an external event for a run, from the caller or from somebody for whom they vouch."""
         text = json_text(payload, "payload")
-        return accept(self.env, RunRef(caller.tenant, run), name, text, by=caller.by, id_=id)
+        return accept(
+            self.env,
+            RunRef(caller.tenant, run),
+            name,
+            text,
+            by=caller.by,
+            id_=id,
+            roles=caller.roles if roles is None else roles,
+        )
+
+    def available_events(self, caller: Caller, *, run: str) -> AvailableEvents:
+        """The events that a run can take as it stands."""
+        return AvailableEvents(list(kernel_read.available(self.env, RunRef(caller.tenant, run))))
 
     def show_event(self, caller: Caller, *, run: str, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an external event, by its id."""

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from kernel.errors import (
     Conflict,
+    Forbidden,
     Gone,
     InvalidInput,
     LogError,
@@ -35,6 +36,7 @@ _MAX_TEXT = 2_000
 _KINDS = {
     400: ("malformed-request", "The request cannot be read"),
     401: ("no-tenant", "No tenant"),
+    403: ("forbidden", "Not with these roles"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     409: ("conflict", "Not in this state"),
@@ -136,6 +138,7 @@ def _judge(error: Exception) -> tuple[int, str]:
 _JUDGEMENTS: tuple[tuple[type[OnewriteError], int, str], ...] = (
     (InvalidInput, 422, ""),
     (NotFound, 404, ""),
+    (Forbidden, 403, ""),
     (Conflict, 409, ""),
     (Gone, 410, ""),
     (NotDeployed, 503, ""),

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from handlers.problems import Failure
 from kernel.errors import InvalidInput
-from kernel.limits import check_tenant
+from kernel.limits import MAX_ROLES, check_tenant, is_role
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.:@|-]")
 _MAX_BY = 64
@@ -21,26 +21,30 @@ class Caller(Struct, frozen=True):
     Attributes:
         tenant: whose runs they are.
         by: who it is, for the log: ``api:<subject>``, ``event:<source>`` or ``direct``.
+        roles: what they are allowed to act as.
     """
 
     tenant: str
     by: str
+    roles: tuple[str, ...] = ()
 
 
-def caller_of(event: Mapping[str, object], claim: str, default: str | None) -> Caller:
+def caller_of(event: Mapping[str, object], claim: str, default: str | None, roles: str = "") -> Caller:
     """The caller of an API Gateway event.
 
     Args:
         event: in format 2.0 or 1.0.
         claim: name of the claim that holds the tenant.
         default: tenant of callers whose authoriser has no such claim, if the deployment allows it.
+        roles: name of the claim that holds their roles, if there is one.
 
     Raises:
         Failure: 401: there is no such claim and no default tenant, or the claim holds no tenant's id.
     """
     claims = _claims(event)
     subject = next((claims[name] for name in ("sub", "principalId") if isinstance(claims.get(name), str)), "")
-    return Caller(_tenant(claims.get(claim, _ABSENT), default), signature("api", str(subject) or "anonymous"))
+    tenant = _tenant(claims.get(claim, _ABSENT), default)
+    return Caller(tenant, signature("api", str(subject) or "anonymous"), _roles(claims.get(roles)))
 
 
 def caller_without_claims(by: str, default: str | None) -> Caller:
@@ -74,6 +78,17 @@ def _tenant(claimed: object, default: str | None) -> str:
         return check_tenant(str(claimed))
     except InvalidInput as error:
         raise _refusal("The authoriser's claim for the tenant is no tenant's id.") from error
+
+
+def _roles(claimed: object) -> tuple[str, ...]:
+    """The roles that a claim names; what can be none of a transition's, names none.
+
+    An authoriser gives a list as a list or, where it only has texts, as ``a,b`` (Cognito) or ``[a b]`` (JWT).
+    """
+    if isinstance(claimed, str):
+        claimed = re.split(r"[,\s]+", claimed.removeprefix("[").removesuffix("]"))
+    named = claimed if isinstance(claimed, list | tuple) else ()
+    return tuple(dict.fromkeys(each for each in named if is_role(each)))[:MAX_ROLES]
 
 
 def _refusal(detail: str) -> Failure:

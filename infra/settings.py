@@ -29,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         event_bus_name: EventBridge bus (name or ARN) that events are published to.
         default_tenant: tenant of callers without the claim; None refuses them.
         tenant_claim: the authoriser's claim that names the tenant.
+        roles_claim: the authoriser's claim that lists what the caller may act as.
         index_shards: shards of the two indexes; the largest number ever used, since readers merge over all of
             them.
         retention_days: how long a run is kept beyond its deadline.
@@ -53,6 +54,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     event_bus_name: str | None = None
     default_tenant: str | None = None
     tenant_claim: str = "tenant"
+    roles_claim: str = "cognito:groups"
     index_shards: int = 4
     retention_days: int = 30
     deadline_days: int = 30
@@ -85,6 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             event_bus_name=reader.text("EVENT_BUS_NAME", _BUS),
             default_tenant=reader.text("DEFAULT_TENANT", _TENANT),
             tenant_claim=reader.text("TENANT_CLAIM", _CLAIM) or "tenant",
+            roles_claim=reader.text("ROLES_CLAIM", _CLAIM) or "cognito:groups",
             index_shards=reader.number("INDEX_SHARDS", 1, 64, default=4),
             retention_days=reader.number("RETENTION_DAYS", 1, 3650, default=30),
             deadline_days=reader.number("DEADLINE_DAYS", 1, 3650, default=30),

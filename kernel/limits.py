@@ -11,7 +11,8 @@ _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
 _ROLE = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}\Z", re.ASCII)
-_MAX_ROLES = 50
+MAX_ROLES = 50
+"""Roles that somebody who sends an event may have."""
 _MAX_KEY = 256
 _MAX_REASON = 500
 
@@ -63,8 +64,8 @@ def check_roles(roles: Collection[str]) -> tuple[str, ...]:
     Raises:
         InvalidInput: one is none, or there are too many.
     """
-    if len(roles) > _MAX_ROLES or not all(map(is_role, roles)):
-        message = f"roles are at most {_MAX_ROLES}, each of 1 to 64 letters, digits and _ . : / @ -"
+    if len(roles) > MAX_ROLES or not all(map(is_role, roles)):
+        message = f"roles are at most {MAX_ROLES}, each of 1 to 64 letters, digits and _ . : / @ -"
         raise InvalidInput(message, (("roles", message),))
     return tuple(dict.fromkeys(roles))
 

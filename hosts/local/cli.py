@@ -204,13 +204,23 @@ def send(
     name: Annotated[str, typer.Argument(help="The event's class.")],
     payload: Annotated[Path, typer.Argument(help="A JSON file with what it carries; - for standard input.")],
     id_: Annotated[str | None, typer.Option("--id", help="The same id is the same event.")] = None,
+    role: Annotated[
+        list[str], typer.Option(help="What to act as; may be repeated. Only a local host believes it.")
+    ] = [],  # noqa: B006 - read only
     url: Url = client.DEFAULT_URL,
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a run that waits for it, or will."""
-    sent = Api(url, tenant).send(run, name, _read(payload), id_=id_)
+    sent = Api(url, tenant, role).send(run, name, _read(payload), id_=id_)
     _print(sent, lambda: console.print(show.event_of(sent)), as_json=as_json)
+
+
+@app.command()
+def available(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_json: AsJson = False) -> None:
+    """Show the events that a run can take as it stands, and of whom."""
+    found = Api(url, tenant).available(run)
+    _print(found, lambda: console.print(show.available_events(found)), as_json=as_json)
 
 
 @app.command("event")

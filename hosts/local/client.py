@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -48,13 +48,17 @@ class Api:
     Args:
         url: where it is.
         tenant: whom to be; the deployment's default tenant if absent. Only a local host believes it.
+        roles: what to act as; likewise.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, tenant: str | None = None) -> None:
+    def __init__(self, url: str = DEFAULT_URL, tenant: str | None = None, roles: Sequence[str] = ()) -> None:
         self.url = url.rstrip("/")
         self._headers = {"Accept": "application/json"}
-        if tenant is not None:
-            self._headers["Authorization"] = f"Bearer tenant:{tenant}"
+        who = [] if tenant is None else [f"tenant:{tenant}"]
+        if roles:
+            who.append(f"roles:{','.join(roles)}")
+        if who:
+            self._headers["Authorization"] = f"Bearer {' '.join(who)}"
 
     def start(
         self,
@@ -112,6 +116,10 @@ class Api:
         """Send an event to a run; gives its ``id``, and what became of it so far as ``status``."""
         body: Json = {"name": name, "payload": payload} | ({} if id_ is None else {"id": id_})
         return self.act(run, "events", body)
+
+    def available(self, run: str) -> Json:
+        """The events that a run can take as it stands, as ``events``."""
+        return self._call("GET", f"/runs/{quote(run, safe='')}/available-events")
 
     def event(self, run: str, id_: str) -> Json:
         """What became of an event."""

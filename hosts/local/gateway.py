@@ -23,7 +23,7 @@ from kernel.errors import OnewriteError
 
 MAX_BODY = 10 * 1024 * 1024
 """Bytes of a request, at most (Amazon API Gateway quotas)."""
-BEARER = "Bearer tenant:"
+BEARER = "Bearer "
 
 
 class PortTaken(OnewriteError):
@@ -38,12 +38,21 @@ class Gateway:
         port: where to listen; 0 for any free port.
         rest: be a REST API (events of format 1.0, everything below ``/live``) instead of an HTTP API (format 2.0).
         tenant_claim: the claim that the authoriser puts the tenant into.
+        roles_claim: the one that it puts their roles into.
 
     Raises:
         PortTaken: the port cannot be used.
     """
 
-    def __init__(self, function: Invocable, *, port: int = 0, rest: bool = False, tenant_claim: str = "tenant") -> None:
+    def __init__(
+        self,
+        function: Invocable,
+        *,
+        port: int = 0,
+        rest: bool = False,
+        tenant_claim: str = "tenant",
+        roles_claim: str = "cognito:groups",
+    ) -> None:
         class Handler(_Handler):
             """One request."""
 
@@ -52,6 +61,7 @@ class Gateway:
         self._function = function
         self._rest = rest
         self._tenant_claim = tenant_claim
+        self._roles_claim = roles_claim
         try:
             self._server = _Server(("127.0.0.1", port), Handler)
         except OSError as error:
@@ -94,9 +104,11 @@ class Gateway:
         return response
 
     def claims(self, authorization: str) -> dict[str, str] | None:
-        """What the authoriser says of a caller."""
-        tenant = authorization.removeprefix(BEARER)
-        return None if tenant == authorization else {self._tenant_claim: tenant, "sub": "local"}
+        """What the authoriser says of a caller, who tells it: ``Bearer tenant:acme roles:clerk,owner sub:alice``."""
+        names = {"tenant": self._tenant_claim, "roles": self._roles_claim, "sub": "sub"}
+        words = (word.partition(":") for word in authorization.removeprefix(BEARER).split(" "))
+        said = {names[name]: value for name, _, value in words if name in names}
+        return {"sub": "local", **said} if said and authorization.startswith(BEARER) else None
 
 
 class _Server(ThreadingHTTPServer):

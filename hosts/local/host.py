@@ -183,6 +183,7 @@ class LocalHost:
             port=options.port,
             rest=options.rest,
             tenant_claim=settings.tenant_claim,
+            roles_claim=settings.roles_claim,
         )
         self._undo.callback(gateway.stop)
         self._undo.callback(_end, self, feeder, schedule)

@@ -47,6 +47,17 @@ def event_of(event: Mapping[str, Any]) -> str:
     return f"{event['name']} {event['id']} is {event['status']}{by}{why}"
 
 
+def available_events(found: Mapping[str, Any]) -> str:
+    """The events that a run can take, a line each."""
+    return "\n".join(map(_available, found["events"])) or "none"
+
+
+def _available(event: Mapping[str, Any]) -> str:
+    of_whom = f" by {' or '.join(event['roles'])}" if event.get("roles") else ""
+    leads = f" to {' or '.join(event['to'])}" if event.get("to") else ""
+    return f"{event['event']}{of_whom}{leads}"
+
+
 def status_of(view: Mapping[str, Any]) -> Text:
     """A run's status, coloured."""
     status = str(view["status"])

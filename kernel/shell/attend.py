@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
+from kernel.core.decide import KEPT, Stale
 from kernel.core.definition import EVENT, Definition, Later
 from kernel.core.events import StageScheduled, StageStarted
 from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan
@@ -26,7 +26,7 @@ from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_o
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.pause import resume_if_due
-from kernel.shell.receive import applied, payload_of, refuse, unsettled
+from kernel.shell.receive import applied, is_crowded, payload_of, refuse, unsettled
 
 RESERVE = 1_000
 """Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
@@ -175,7 +175,10 @@ class _Worker:
         except (Conflict, Forbidden) as refusal:
             refuse(self.env, ref, item, str(refusal))
         except Later:
-            self.deferred = item
+            if is_crowded(self.env, ref, item, self.until):
+                refuse(self.env, ref, item, f"{KEPT} events wait already until the run is further on")
+            else:
+                self.deferred = item
         finally:
             self.session.withdraw(EVENT + id_)
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import inline
+from kernel.core.decide import KEPT
 from kernel.core.definition import Later
 from kernel.core.events import Value
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
@@ -28,6 +29,10 @@ from kernel.shell.read import find, find_head
 
 LARGEST = 100_000
 """Bytes that what an event carries may have, as JSON text."""
+
+
+PAGE, PAGES = 200, 5
+"""Events of a run that are looked at, to see how many of them wait."""
 
 
 class EventView(Struct, frozen=True, omit_defaults=True):
@@ -197,6 +202,20 @@ def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:
     settled = replace(item, due=None, refused=reason[:500], body=b"")
     if insist(env, lambda: env.store.put(ref, settled, Guard.EVENT_IS_OPEN)) is None:
         log.warning("event refused", extra={"run": ref.run, "event": item.id, "reason": reason})
+
+
+def is_crowded(env: Environment, ref: RunRef, item: Inbox, until: float) -> bool:
+    """Whether so many events of the run have waited longer than this one that it is not to wait, too."""
+    low, ahead = INBOX, 0
+    for _ in range(PAGES):
+        start = low
+        page = insist(env, lambda: env.store.range(ref, start, f"{INBOX}~", limit=PAGE), until)  # noqa: B023 - called at once
+        known = (each for each in page if isinstance(each, Inbox) and each.due is not None)
+        ahead += sum(1 for each in known if (each.at, each.id) < (item.at, item.id))
+        if ahead >= KEPT or len(page) < PAGE:
+            break
+        low = f"{page[-1].key}!"
+    return ahead >= KEPT
 
 
 def deliver(env: Environment, ref: RunRef, id_: str) -> bool:

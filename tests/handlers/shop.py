@@ -12,7 +12,7 @@ from infra.settings import Settings
 from infra.sqs import encode
 from kernel.errors import PermanentError
 from kernel.testing.play import Play
-from onewrite import Context, Registry, Retry, Workflow, stage
+from onewrite import Context, Machine, Registry, Retry, State, Workflow, stage
 from tests.handlers.aws import Client, Handler, queue_record
 from tests.handlers.aws import Context as LambdaContext
 
@@ -82,7 +82,30 @@ def rejoice(ctx: Context, news: Delivered) -> Note:
 
 
 parcel = Workflow("parcel", input=Order).then(charge).wait_for(Delivered).then(rejoice)
-registry = Registry(order, old_order, new_order, parcel)
+
+
+class Approve(BaseModel):
+    by: str = Field(min_length=1)
+
+
+class Withdraw(BaseModel):
+    pass
+
+
+asked = State("asked", Order, enter=charge)
+seconded = State("seconded", Order)
+granted, withdrawn = State("granted", Order, final=True), State("withdrawn", Order, final=True)
+leave = Machine(
+    "leave",
+    input=Order,
+    start=asked,
+    transitions=(
+        asked.on(Approve, to=seconded, roles=("manager", "owner")),
+        asked.on(Withdraw, to=withdrawn),
+        seconded.on(Approve, to=granted, roles=("owner",)),
+    ),
+)
+registry = Registry(order, old_order, new_order, parcel, leave)
 
 GOOD = {"id": "o-1", "lines": [{"sku": "apple", "quantity": 2}]}
 

@@ -50,6 +50,7 @@ def test_it_lists_every_route_once(document: Json) -> None:
         ("POST", "/runs/{run}/retry"),
         ("POST", "/runs/{run}/rerun"),
         ("POST", "/runs/{run}/events"),
+        ("GET", "/runs/{run}/available-events"),
         ("GET", "/runs/{run}/events/{event}"),
         ("GET", "/runs/{run}/dead-letters"),
         ("POST", "/runs/{run}/dead-letters/replay"),

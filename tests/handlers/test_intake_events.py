@@ -146,7 +146,7 @@ def test_every_operation_can_be_invoked_directly(deployment: Deployment) -> None
     assert invoke(deployment, {"diagram": {"workflow": "split", "version": 1}})["version"] == 1
     assert f"run {run}: cancelled" in invoke(deployment, {"run_diagram": run})["mermaid"]
     assert f"run {run}: running" in invoke(deployment, {"run_diagram": {"run": run, "seq": 0}})["mermaid"]
-    assert len(invoke(deployment, {"workflows": {}})["workflows"]) == 3
+    assert len(invoke(deployment, {"workflows": {}})["workflows"]) == 4
     assert invoke(deployment, {"health": {}}) == {"status": "ok"}
 
 

@@ -187,7 +187,7 @@ def test_a_run_whose_workflow_is_not_deployed_cannot_be_drawn(deployment: Deploy
 def test_workflows_tell_what_they_take(client: Client) -> None:
     found = {each["id"]: each for each in client.get("/workflows").json["workflows"]}
 
-    assert found.keys() == {"order", "parcel", "split"}
+    assert found.keys() == {"leave", "order", "parcel", "split"}
     assert (found["split"]["latest"], [each["version"] for each in found["split"]["versions"]]) == (2, [1, 2])
     (version,) = found["order"]["versions"]
     assert (version["stages"], version["presets"]) == (["charge", "ship"], ["cautious"])

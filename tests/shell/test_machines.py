@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import BaseModel
 
+from kernel.core.decide import KEPT
 from kernel.core.definition import DATA
 from kernel.core.events import EventReceived, StateEntered, TimerFired, TransitionTaken
 from kernel.define.registry import Registry
@@ -823,3 +824,23 @@ def test_a_transition_on_finished_work_costs_one_write(script: Script) -> None:
     assert commits == len(script.calls) + 1
     assert calls(play, "put") == commits
     assert calls(play, "get") == 0
+
+
+def test_only_so_many_events_wait_for_the_next_state(script: Script) -> None:
+    first, second = State("first", Note), State("second", Note)
+    pay = script.job("pay", pending(1))
+    made = machine(first, first.on(Go, to=second, work=pay), second.on(Write, update=written), second.on(Stop, to=END))
+    play, ref = begun(made)
+    play.send(ref, Go())
+    work(play)
+    sent = [play.send(ref, Write(text="x"), id=f"e-{number:04d}").id for number in range(KEPT + 150)]
+    work(play)
+    standing = [play.event(ref, each).status for each in sent]
+    assert standing.count("accepted") == KEPT
+    assert standing.count("refused") == 150
+    assert play.event(ref, sent[-1]).reason == f"{KEPT} events wait already until the run is further on"
+    for _ in range(30):
+        play.clock.move(MINUTE)
+        play.tick()
+        work(play)
+    assert data_of(play, ref) == "x" * KEPT
