@@ -47,7 +47,7 @@ from tests.docs.pages import (
 )
 from workflows.examples import registry
 
-WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md")
+WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md", DOCS / "machines.md")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
