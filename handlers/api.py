@@ -20,6 +20,7 @@ from handlers.operations import Operations
 from handlers.problems import MEDIA_TYPE, Failure, headers_of, problem_of
 from handlers.requests import (
     LAST,
+    BusinessKey,
     CallbackBody,
     EventBody,
     EventId,
@@ -50,6 +51,7 @@ _WAIT = "Seconds to wait until it is finished; ignored with seq or at."
 
 Answer: TypeAlias = Response[Any]
 Run = Annotated[str, params.Path(description="Id of the run.")]
+Workflow = Annotated[str, params.Path(description="Id of the workflow.")]
 After = Annotated[int, params.Query(ge=-1, le=LAST, description="Only what comes after this commit.")]
 Limit = Annotated[int, params.Query(ge=1, le=200, description="At most so many.")]
 Why = Annotated[ReasonBody | None, params.Body()]
@@ -113,7 +115,7 @@ class Api:
     )
     def start_run(
         self,
-        workflow: Annotated[str, params.Path(description="Id of the workflow.")],
+        workflow: Workflow,
         body: Annotated[StartBody, params.Body()],
         idempotency_key: Annotated[
             Key | None,
@@ -220,6 +222,22 @@ class Api:
         """Show what became of an event."""
         return _answer(self._operations.show_event(self._caller, run=run, id=event))
 
+    @route("GET", "/workflows/<workflow>/keys/<key>", {200: answers.RunAnswer}, 404, 422)
+    def show_holder(self, workflow: Workflow, key: Annotated[BusinessKey, params.Path()]) -> Answer:
+        """Show the run that holds a business key."""
+        return _answer(self._operations.show_holder(self._caller, workflow=workflow, business_key=key))
+
+    @route("POST", "/workflows/<workflow>/keys/<key>/events", {202: EventView}, 404, 409, 422, body=True)
+    def send_event_to_holder(
+        self,
+        workflow: Workflow,
+        key: Annotated[BusinessKey, params.Path()],
+        body: Annotated[EventBody, params.Body()],
+    ) -> Answer:
+        """Send an event to the run that holds a business key."""
+        sent = self._operations.send_event_to_holder(self._caller, workflow=workflow, business_key=key, **dict(body))
+        return _answer(sent, HTTPStatus.ACCEPTED, Location=f"{self._request.base}/runs/{sent.run}/events/{sent.id}")
+
     @route("GET", "/runs/<run>/dead-letters", {200: answers.DeadLetterList}, 404)
     def list_dead_letters(self, run: Run) -> Answer:
         """List events of a run that could not be published."""
@@ -261,7 +279,7 @@ class Api:
     @route("GET", "/workflows/<workflow>/diagram", {200: answers.Diagram}, 404, 422)
     def draw_workflow(
         self,
-        workflow: Annotated[str, params.Path(description="Id of the workflow.")],
+        workflow: Workflow,
         version: Annotated[int | None, params.Query(ge=1, le=LAST, description="The latest, if not given.")] = None,
     ) -> Answer:
         """Draw a workflow."""

@@ -13,6 +13,7 @@ from handlers.requests import (
     LAST,
     WHOLE,
     Body,
+    BusinessKey,
     CallbackBody,
     EventBody,
     EventId,
@@ -106,6 +107,17 @@ class OfEvent(OfRun):
     id: EventId
 
 
+class OfKey(Body):
+    """An operation on the run that holds a business key."""
+
+    workflow: Name
+    business_key: BusinessKey
+
+
+class SendToHolder(OfKey, EventBody):
+    """Send an event to the run that holds a business key."""
+
+
 class Pause(OfRun, PauseBody):
     """Pause a run."""
 
@@ -134,6 +146,8 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
     "send_event": (Send, Operations.send_event),
     "available_events": (OfRun, Operations.available_events),
     "show_event": (OfEvent, Operations.show_event),
+    "show_holder": (OfKey, Operations.show_holder),
+    "send_event_to_holder": (SendToHolder, Operations.send_event_to_holder),
     "callback": (Callback, Operations.callback),
     "dead_letters": (OfRun, Operations.dead_letters),
     "replay_dead_letters": (OfRun, Operations.replay_dead_letters),

@@ -38,9 +38,10 @@ from kernel.ports import HEAD, Dead, RunRef, Unreadable
 from kernel.shell import callback, heads, outbox
 from kernel.shell import read as kernel_read
 from kernel.shell.cancel import cancel
+from kernel.shell.keys import find_holder
 from kernel.shell.load import Session
 from kernel.shell.pause import pause, resume
-from kernel.shell.receive import EventView, accept, look_up
+from kernel.shell.receive import EventView, accept, accept_by_key, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 
@@ -80,6 +81,7 @@ class Operations:
         preset: str | None = None,
         version: int | None = None,
         key: str | None = None,
+        business_key: str | None = None,
     ) -> StartedRun:
         """Start a run, with an input that is JSON text or what such text can be made of."""
         chosen = self.registry.latest(workflow) if version is None else self.registry.get(workflow, version)
@@ -93,6 +95,7 @@ class Operations:
             key=key,
             config=config,
             preset=preset,
+            business_key=business_key,
         )
         if not started.replay:
             return StartedRun(started.ref.run, chosen.id, chosen.version, "running", replay=False)
@@ -237,6 +240,25 @@ class Operations:
     def show_event(self, caller: Caller, *, run: str, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an external event, by its id."""
         return look_up(self.env, RunRef(caller.tenant, run), id)
+
+    def show_holder(self, caller: Caller, *, workflow: str, business_key: str) -> RunAnswer:
+        """The run that holds a business key."""
+        return self.show(caller, run=find_holder(self.env, caller.tenant, workflow, business_key).run)
+
+    def send_event_to_holder(
+        self,
+        caller: Caller,
+        *,
+        workflow: str,
+        business_key: str,
+        name: str,
+        payload: object,
+        id: str | None = None,  # noqa: A002 - the domain's word
+    ) -> EventView:
+        """Accept an external event for the run that holds a business key; the same again also from who held it last."""
+        text = json_text(payload, "payload")
+        by, tenant = caller.by, caller.tenant
+        return accept_by_key(self.env, tenant, workflow, business_key, name, text, by=by, id_=id)
 
     def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
         ref = RunRef(caller.tenant, run)

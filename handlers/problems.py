@@ -13,6 +13,7 @@ from kernel.errors import (
     Forbidden,
     Gone,
     InvalidInput,
+    KeyHeld,
     LogError,
     Missing,
     NewerFormat,
@@ -72,6 +73,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
         detail: what happened, and what to do.
         instance: path of the request, or the name of the command.
         problems: what is wrong with the input, place by place.
+        run: that is under way with the business key which was asked for.
     """
 
     type: str
@@ -80,6 +82,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
     detail: str
     instance: str = ""
     problems: list[Place] = field(default_factory=list)
+    run: str = ""
 
 
 class Failure(OnewriteError):
@@ -122,6 +125,7 @@ def problem_of(error: Exception, instance: str, request: str = "") -> Problem:
         detail=_storable(detail),
         instance=quote(instance[:_MAX_TEXT], safe="/:@-._~!$&'()*+,;=%", errors="replace"),
         problems=[Place(_storable(where), _storable(what)) for where, what in problems[:MAX_PROBLEMS]],
+        run=error.run if isinstance(error, KeyHeld) else "",
     )
 
 

@@ -43,6 +43,17 @@ EventId = Annotated[
 ]
 
 
+BusinessKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$",
+        description="What a run is about: of a workflow's runs with the same one, at most one is under way.",
+    ),
+]
+
+
 def _key(given: str) -> str:
     try:
         return check_key("key", given)
@@ -84,6 +95,7 @@ class StartBody(Body):
     version: Annotated[int, Field(ge=1), WHOLE] | None = Field(
         None, description="Of the workflow; the latest if absent."
     )
+    business_key: BusinessKey | None = None
 
 
 class ReasonBody(Body):

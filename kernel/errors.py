@@ -10,6 +10,7 @@
     │   ├── NotFound               no such run, workflow or stage (or it is another tenant's)
     │   ├── Forbidden              it exists, but who asks has none of the roles that it takes
     │   ├── Conflict               it exists, but its present state does not allow this
+    │   │   └── KeyHeld            another run that is under way has the same business key
     │   ├── Gone                   it was there, and never will be again: too late, or something else took its place
     │   └── NotDeployed            this deployment does not have the workflow that it takes; one that has it can
     ├── InfrastructureError        a store, queue or object store failed; the work goes back and is tried again
@@ -77,6 +78,20 @@ class Forbidden(Refused):
 
 class Conflict(Refused):
     """The thing exists, but its present state does not allow what was asked."""
+
+
+class KeyHeld(Conflict):
+    """Another run that is under way holds the business key.
+
+    Args:
+        workflow, key: which key of which workflow.
+        run: who holds it.
+    """
+
+    def __init__(self, workflow: str, key: str, run: str) -> None:
+        """Keep who holds it beside the message."""
+        self.run = run
+        super().__init__(f"run {run} of {workflow} is under way with business key {key!r}: wait for it, or cancel it")
 
 
 class Gone(Refused):

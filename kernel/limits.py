@@ -9,6 +9,8 @@ from kernel.errors import InvalidInput
 
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}\Z")
 _RUN = re.compile(r"[0-9a-f]{24}\Z")
+_WORKFLOW = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
+_BUSINESS_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}\Z")
 _EVENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z", re.ASCII)
 _ROLE = re.compile(r"[A-Za-z0-9_.:/@-]{1,64}\Z", re.ASCII)
 MAX_ROLES = 50
@@ -43,6 +45,23 @@ def check_key(what: str, key: str) -> str:
     if not 0 < len(key) <= _MAX_KEY or not key.isprintable():
         message = f"the {what} must have 1 to {_MAX_KEY} printable characters"
         raise InvalidInput(message)
+    return key
+
+
+def is_workflow_id(workflow: str) -> bool:
+    """Whether this can be a workflow's id at all, as ``kernel.define`` lets it be."""
+    return _WORKFLOW.match(workflow) is not None
+
+
+def check_business_key(key: str) -> str:
+    """A business key: it becomes part of keys and of URLs.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not isinstance(key, str) or not _BUSINESS_KEY.match(key):
+        message = "a business key is a letter or digit, then up to 127 letters, digits, or _ . : @ -"
+        raise InvalidInput(message, (("business_key", message),))
     return key
 
 

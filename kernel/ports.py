@@ -39,11 +39,22 @@ DATA = "data#"
 LIVE = "live#"
 DEAD = "dead#"
 INBOX = "in#"
+KEY = "key#"
 
 
 def log_key(seq: int) -> str:
     """Sort key of the commit with this number. Fixed width, so that keys sort as numbers do."""
     return f"log#{seq:010d}"
+
+
+def keys_of(tenant: str) -> RunRef:
+    """The tenant's own partition, which belongs to no run: it has the tenant's business keys."""
+    return RunRef(tenant, "")
+
+
+def business_key(workflow: str, name: str) -> str:
+    """Sort key of a business key."""
+    return f"{KEY}{workflow}#{name}"
 
 
 # --- items of a run's partition --------------------------------------------------------------------------------------
@@ -68,6 +79,7 @@ class Head(Struct, frozen=True, kw_only=True):
         look: token of the latest look of a tick, so that the tick knows its own claim again.
         token, by, events, v: commit 0: its token, who wrote it, its events as JSON text, its format.
         digest: of what was asked for, so that a repeated start is told from another one.
+        business_key: the run is the only one under way with this key; absent when empty.
     """
 
     workflow: str
@@ -92,6 +104,7 @@ class Head(Struct, frozen=True, kw_only=True):
     events: bytes
     digest: str
     v: int
+    business_key: str = ""
 
     @property
     def key(self) -> str:
@@ -236,6 +249,38 @@ class Inbox(Struct, frozen=True, kw_only=True):
         return f"{INBOX}{self.id}"
 
 
+class Key(Struct, frozen=True, kw_only=True):
+    """A business key, in the tenant's own partition: which run holds it. Nobody does when it is not there.
+
+    Attributes:
+        workflow, name: which key of which workflow.
+        holder: the run that holds it, and its generation: ``<run>#<generation>``; empty if nobody does.
+        was: the holder that was seen when this was put; empty if nobody was.
+        ttl: when the store may delete it, in seconds: no sooner than nobody can be holding it.
+    """
+
+    workflow: str
+    name: str
+    holder: str
+    was: str
+    ttl: int
+
+    @property
+    def key(self) -> str:
+        """Its sort key."""
+        return business_key(self.workflow, self.name)
+
+    @property
+    def run(self) -> str:
+        """The run that holds it; empty if nobody does."""
+        return self.holder.partition("#")[0]
+
+    @property
+    def generation(self) -> int:
+        """The generation of that run; -1 if nobody holds it."""
+        return int(self.holder.partition("#")[2]) if self.holder else -1
+
+
 class Unreadable(Struct, frozen=True):
     """Stands for an item that is there, but cannot be read. Whether that matters is for the reader to say.
 
@@ -248,7 +293,7 @@ class Unreadable(Struct, frozen=True):
     error: LogError
 
 
-Item = Head | Commit | Snapshot | Data | Live | Dead | Inbox
+Item = Head | Commit | Snapshot | Data | Live | Dead | Inbox | Key
 """What can be written."""
 
 Found = Item | Unreadable
@@ -282,6 +327,8 @@ class Guard(StrEnum):
     """Put of an inbox item: there is none. An external event is accepted once, whatever is repeated."""
     EVENT_IS_OPEN = "event-is-open"
     """Put of an inbox item over one that is not settled. An external event is settled once."""
+    KEY_AS_SEEN = "key-as-seen"
+    """Put of a business key: its holder is who was seen, or nobody is. No two runs under way have the same key."""
     DUE_AS_SEEN = "due-as-seen"
     """A tick's claim: ``due`` is what was seen. Two ticks do not do the same work."""
     SLEEP_IS_LATEST = "sleep-is-latest"
@@ -326,6 +373,10 @@ class HeadUpdate(Struct, frozen=True, kw_only=True):
     seen_failures: int | None = None
 
 
+Put = tuple[RunRef, Item, Guard]
+"""One of the puts of a transaction: where, what, under which guard."""
+
+
 class Refusal(Struct, frozen=True):
     """A guard said no. ``existing`` is the item as it is, consistently read; None if there is none."""
 
@@ -361,8 +412,10 @@ class Store(Protocol):
         """Write an item whole; under a guard, only if it holds."""
         ...
 
-    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+    def put_all(self, puts: Sequence[Put]) -> Sequence[Refusal | None] | None:
         """Write two or more items, each whole, if all their guards hold, and nothing otherwise: a transaction.
+
+        They may be in several partitions; none may be named twice.
 
         Returns:
             None if they were written; else, for each of them, what its guard said no to, if it did.

@@ -85,6 +85,9 @@ def run(
     workflow: Annotated[str, typer.Argument(help="Id of the workflow.")],
     file: Annotated[Path, typer.Argument(help="JSON file with the run's input; - for standard input.")],
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same again gives the same run.")] = None,
+    business_key: Annotated[
+        str | None, typer.Option(help="What the run is about: at most one with the same is under way.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Name of a configuration of the workflow.")] = None,
     wait: Annotated[bool, typer.Option(help="Watch it until it is finished.")] = True,
     url: Url = client.DEFAULT_URL,
@@ -93,7 +96,7 @@ def run(
 ) -> None:
     """Start a run with the input in a file, and watch it. Exits with 1 unless it completes."""
     api = Api(url, tenant)
-    started = api.start(workflow, _read(file), key=key, preset=preset)
+    started = api.start(workflow, _read(file), key=key, preset=preset, business_key=business_key)
     if not wait:
         _print(started, lambda: console.print(started["run"]), as_json=as_json)
         return

@@ -73,17 +73,21 @@ class Api:
         key: str | None = None,
         preset: str | None = None,
         config: Mapping[str, object] | None = None,
+        business_key: str | None = None,
     ) -> Json:
         """Start a run; gives its id as ``run``, and ``replay`` if it existed already.
 
         Raises:
-            ApiError: the input or the key does not fit, or there is no such workflow.
+            ApiError: the input or a key does not fit, there is no such workflow, or a run is under way with the
+                business key.
         """
         body: Json = {"input": value}
         if preset is not None:
             body["preset"] = preset
         if config is not None:
             body["config"] = dict(config)
+        if business_key is not None:
+            body["business_key"] = business_key
         headers = {} if key is None else {"Idempotency-Key": key}
         return self._call("POST", f"/workflows/{quote(workflow, safe='')}/runs", body, headers)
 

@@ -126,6 +126,7 @@ def run_page(view: Json, console: Console) -> RenderableType:
     head = Text.assemble(
         (f"{view['workflow']} ", "bold"),
         view["run"],
+        f"  {view['business_key']}" if view.get("business_key") else "",
         "  ",
         status_of(view),
         (f"  {seconds_of(view):.1f} s, {counted(attempts_of(view), 'attempt')}, commit {view['seq']}", "dim"),

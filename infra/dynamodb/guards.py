@@ -34,6 +34,8 @@ CONDITIONS: dict[Guard, str] = {
     Guard.EVENT_IS_NEW: "attribute_not_exists(PK)",
     # An external event is settled once: applied, or refused.
     Guard.EVENT_IS_OPEN: "attribute_exists(due)",
+    # No two runs under way have the same business key; nobody frees what somebody else holds.
+    Guard.KEY_AS_SEEN: "attribute_not_exists(PK) OR holder = :was",
     # Two ticks do not do the same work; a stale index entry does no harm.
     Guard.DUE_AS_SEEN: "due = :seen_due",
     # A late sleeper hides no run that was woken since.

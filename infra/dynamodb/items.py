@@ -1,4 +1,4 @@
-"""Items of a run's partition as DynamoDB attributes, and back. The only place that knows raw items.
+"""Items as DynamoDB attributes, and back, of a run's partition or a tenant's own. The only place that knows raw items.
 
 Beside the keys ``PK`` and ``SK`` an item has the fields of its struct, by name; what is None is left out. A
 field that the sort key tells already is not stored again, but for ``Snapshot.seq``, which a condition
@@ -7,13 +7,14 @@ compares:
 ========  ==============================================================================================
 item      attributes
 ========  ==============================================================================================
-Head      all fields; ``events`` as text
+Head      all fields; ``events`` as text; no ``business_key`` if that is empty
 Commit    at, token, by, events (text), ttl, v
 Snapshot  seq, fold, body (binary), ttl
 Data      body (binary), ttl
 Live      until, progress, ttl
 Dead      at, error, body (binary), ttl
 Inbox     all fields but ``id``; ``body`` binary
+Key       holder, was, ttl
 ========  ==============================================================================================
 """
 
@@ -28,6 +29,7 @@ from kernel.ports import (
     DEAD,
     HEAD,
     INBOX,
+    KEY,
     LIVE,
     LOG,
     SNAPSHOT,
@@ -37,6 +39,7 @@ from kernel.ports import (
     Due,
     Head,
     Inbox,
+    Key,
     Listed,
     Live,
     RunRef,
@@ -85,6 +88,8 @@ def to_attributes(ref: RunRef, item: Item) -> Attributes:
             attributes["progress"] = {"N": repr(item.progress)}
     elif isinstance(item, Inbox):
         attributes |= _inbox(item)
+    elif isinstance(item, Key):
+        attributes |= {"holder": {"S": item.holder}, "was": {"S": item.was}}
     else:
         attributes |= {"at": {"N": str(item.at)}, "error": {"S": item.error}, "body": {"B": item.body}}
     attributes["ttl"] = {"N": str(item.ttl)}
@@ -116,6 +121,8 @@ def _head(head: Head) -> Attributes:
     }
     if head.due is not None:
         attributes["due"] = {"N": str(head.due)}
+    if head.business_key:
+        attributes["business_key"] = {"S": head.business_key}
     return attributes
 
 
@@ -210,6 +217,7 @@ def _read_head(_: str, raw: Mapping[str, Any]) -> Head:
         events=text(raw, "events").encode(),
         digest=text(raw, "digest"),
         v=number(raw, "v"),
+        business_key=text(raw, "business_key") if "business_key" in raw else "",
     )
 
 
@@ -259,6 +267,20 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
     )
 
 
+def _read_key(sort_key: str, raw: Mapping[str, Any]) -> Key:
+    workflow, name = sort_key.removeprefix(KEY).split("#")
+    item = Key(
+        workflow=workflow,
+        name=name,
+        holder=text(raw, "holder"),
+        was=text(raw, "was"),
+        ttl=number(raw, "ttl"),
+    )
+    if item.generation < 0 and item.holder:
+        raise ValueError(f"{item.holder!r} is no holder")
+    return item
+
+
 _READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (
     (LOG, _read_commit),
     (HEAD, _read_head),
@@ -267,6 +289,7 @@ _READERS: tuple[tuple[str, Callable[[str, Mapping[str, Any]], Item]], ...] = (
     (DATA, _read_data),
     (DEAD, _read_dead),
     (INBOX, _read_inbox),
+    (KEY, _read_key),
 )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         UpdateItemInputTypeDef,
     )
 
-    from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, RunRef
+    from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, Put, RunRef
 
 log = logging.getLogger(__name__)
 
@@ -97,16 +97,16 @@ class DynamoDbStore:
             self._on_consumed(Consumed("put", item.key, write=_units(answer)))
         return None
 
-    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+    def put_all(self, puts: Sequence[Put]) -> Sequence[Refusal | None] | None:
         """Write several items, or none of them. Costs twice what the puts by themselves would."""
-        writes: list[TransactWriteItemTypeDef] = [{"Put": self._guarded(ref, item, guard)} for item, guard in puts]
-        keys = ", ".join(item.key for item, _ in puts)
+        writes: list[TransactWriteItemTypeDef] = [{"Put": self._guarded(*put)} for put in puts]
+        keys = ", ".join(item.key for _, item, _ in puts)
         try:
             answer = self._client.transact_write_items(
                 TransactItems=writes, ReturnConsumedCapacity="TOTAL" if self._on_consumed else "NONE"
             )
         except AWS_ERRORS as error:
-            return self._refusals(error, ref, puts)
+            return self._refusals(error, puts)
         if self._on_consumed is not None:
             units = sum(float(each.get("CapacityUnits", 0.0)) for each in answer.get("ConsumedCapacity", ()))
             self._on_consumed(Consumed("put_all", keys, write=units))
@@ -128,21 +128,22 @@ class DynamoDbStore:
             put["ExpressionAttributeValues"] = values
         return put
 
-    def _refusals(self, error: Exception, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None]:
+    def _refusals(self, error: Exception, puts: Sequence[Put]) -> Sequence[Refusal | None]:
         """The refusals that an error means; raises what else it means."""
-        doing = f"put of {', '.join(item.key for item, _ in puts)} of run {ref.partition}"
+        doing = f"put of {', '.join(f'{item.key} of run {ref.partition}' for ref, item, _ in puts)}"
         reasons = getattr(error, "response", {}).get("CancellationReasons", [])
         codes = [reason.get("Code") for reason in reasons]
+        if code_of(error) == _CANCELLED and _PASSING.intersection(codes):
+            # Whatever else it says: what it met may be an earlier try of its own that is only half done.
+            raise Unavailable(f"{doing}: {', '.join(map(str, codes))}") from error
         if code_of(error) != _CANCELLED or _FAILED not in codes:
-            if code_of(error) == _CANCELLED and _PASSING.intersection(codes):
-                raise Unavailable(f"{doing}: {', '.join(map(str, codes))}") from error
             raise self._failure(error, doing) from error
         if self._on_consumed is not None:
-            units = sum(2.0 * -(-items.size(items.to_attributes(ref, item)) // _UNIT) for item, _ in puts)
-            self._on_consumed(Consumed("put_all", puts[0][0].key, write=units, refused=True))
+            units = sum(2.0 * -(-items.size(items.to_attributes(ref, item)) // _UNIT) for ref, item, _ in puts)
+            self._on_consumed(Consumed("put_all", puts[0][1].key, write=units, refused=True))
         return [
             self._refused(ref, item, reason) if reason.get("Code") == _FAILED else None
-            for (item, _), reason in zip(puts, reasons, strict=True)
+            for (ref, item, _), reason in zip(puts, reasons, strict=True)
         ]
 
     def _refused(self, ref: RunRef, item: Item, reason: Mapping[str, Any]) -> Refusal:

@@ -26,7 +26,7 @@ from kernel.core.events import (
 from kernel.core.failures import describe
 from kernel.core.graph import Graph
 from kernel.core.state import Place, StageStatus, State
-from kernel.errors import Conflict, Forbidden, ProcessEnds
+from kernel.errors import Conflict, Forbidden, LogError, ProcessEnds
 
 
 class Transition(Struct, frozen=True, kw_only=True):
@@ -156,15 +156,15 @@ class Machine:
                 yield SetTimer(each.id, state.at + each.after)
 
     def _resume(self, state: State, event: RunReopened, values: Values) -> Sequence[Directive]:
-        """Go on where the run failed: with the work that is left, timers anew, or what a timer could not tell."""
+        """Go on where the run failed: with what a timer could not tell, the work that is left, and timers anew."""
         if state.place is None:
             return self._begin(values)
         work = self._work(state)
         begun = () if work is None else work.react(state, event, values)
-        if begun or state.place.transition:
+        if state.place.transition:
             return begun
-        fired = self._of(state.place.state, lambda each: _fired(state, each))
-        return self._first(state, values, fired) or tuple(self._timers(state))
+        taken = self._first(state, values, self._of(state.place.state, lambda each: _owes(state, each)))
+        return (*taken, *begun, *self._timers(state)) if not taken or isinstance(taken[0], Stay) else taken
 
     def _take(self, state: State, values: Values, id_: str, name: str) -> Sequence[Directive]:
         """The transition that an external event is for, if its conditions hold. One that cannot tell refuses it."""
@@ -206,10 +206,10 @@ class Machine:
 
     @staticmethod
     def _guarded(transition: str, ask: Callable[[], Sequence[Directive]]) -> Sequence[Directive]:
-        """What user code says; if it throws, the run fails with that."""
+        """What user code says; if it throws, the run fails with that. What cannot be read is not its fault."""
         try:
             return ask()
-        except (MissingValue, KeyboardInterrupt, ProcessEnds):
+        except (MissingValue, LogError, KeyboardInterrupt, ProcessEnds):
             raise
         except BaseException as error:  # noqa: BLE001 - it may throw anything
             return (Fail(describe(error, "condition", transition, 0)),)
@@ -283,7 +283,7 @@ class Machine:
 
     def needs(self, stage: str) -> Sequence[str]:
         """The ids of the stages that ``stage`` directly depends on."""
-        return self._works[stage].needs(stage)
+        return self._works[stage].needs(stage) if stage in self._works else ()
 
     def outcome(self) -> Sequence[str]:
         """Its data, which is the run's result."""
@@ -299,9 +299,10 @@ def _allows(transition: Transition, roles: Collection[str]) -> bool:
     return not transition.roles or not set(transition.roles).isdisjoint(roles)
 
 
-def _fired(state: State, transition: Transition) -> bool:
+def _owes(state: State, transition: Transition) -> bool:
+    """Whether the timer of this transition has fired, and nothing has come of it."""
     timer = state.stages.get(transition.id)
-    return timer is not None and timer.status is StageStatus.COMPLETED
+    return timer is not None and timer.status is StageStatus.COMPLETED and not timer.attempt
 
 
 def _each(names: Iterable[str]) -> tuple[str, ...]:

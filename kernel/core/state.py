@@ -130,7 +130,7 @@ class Pause(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, omit_defaults=True):
     """What never changes about a run; kept by its head."""
 
     tenant: str
@@ -142,6 +142,7 @@ class Identity(Struct, frozen=True):
     deadline: int
     expires: int
     """When the store may forget the run, in milliseconds."""
+    business_key: str = ""
 
 
 class State(Struct):

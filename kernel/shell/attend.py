@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -18,15 +17,15 @@ from kernel.core.tokens import digest_of
 from kernel.errors import Conflict, Forbidden
 from kernel.ports import Inbox, Poke
 from kernel.shell import heads
-from kernel.shell.commit import commit
-from kernel.shell.environment import NAP, Environment
+from kernel.shell.commit import Beside, commit
+from kernel.shell.environment import Environment
 from kernel.shell.execute import run_body, run_check
 from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_of
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.pause import resume_if_due
-from kernel.shell.receive import applied, is_crowded, payload_of, refuse, unsettled
+from kernel.shell.receive import Applied, is_crowded, payload_of, refuse, unsettled
 
 RESERVE = 1_000
 """Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
@@ -170,7 +169,7 @@ class _Worker:
         try:
             self._commit_and_run(
                 c.Receive(id_, item.name, payload_of(self.env, item), self._chain(), item.by, item.roles),
-                settle=lambda seq: applied(self.env, item, seq),
+                Applied(self.env, ref, item),
             )
         except (Conflict, Forbidden) as refusal:
             refuse(self.env, ref, item, str(refusal))
@@ -183,11 +182,16 @@ class _Worker:
             self.session.withdraw(EVENT + id_)
 
     def look_again(self) -> None:
-        """Poke for a deferred event, ever more rarely: the work that it waits for may take as long as it likes."""
-        if self.deferred is not None:
-            now, ref = self.env.clock.now(), self.session.ref
-            again = now + max(SOON, min(NAP, (now - self.deferred.at) // 4))
-            send(self.env, [(Poke(ref.tenant, ref.run, event=self.deferred.id, at=again), again)])
+        """Poke for a deferred event: ever more rarely, since the work that it waits for may take as long as it likes.
+
+        But not once a tick looks sooner, which pokes again: else each of its looks would mean one message more.
+        """
+        if (item := self.deferred) is None:
+            return
+        now, ref = self.env.clock.now(), self.session.ref
+        again = now + max(SOON, (now - item.at) // 4)
+        if again < (item.due or 0):
+            send(self.env, [(Poke(ref.tenant, ref.run, event=item.id, at=again), again)])
 
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
@@ -236,13 +240,13 @@ class _Worker:
             return c.NotReady(stage, suspended.seq, suspended.at, None, None, self._chain())
         return run_check(self.env, self.session, self.definition, stage, self._chain, self.until)
 
-    def _commit_and_run(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> None:
+    def _commit_and_run(self, command: c.Command, beside: Beside | None = None) -> None:
         """Commit; while the commit made a stage ours, run its body and commit what came of it."""
         next_: c.Command | None = command
         while next_ is not None:
             before = self.env.clock.monotonic()
-            started = self._commit(next_, settle)
-            settle = None
+            started = self._commit(next_, beside)
+            beside = None
             if started is None:
                 return
             lease = before + (started.lease - self.session.state.at) / 1000
@@ -259,7 +263,7 @@ class _Worker:
                 until=self.until,
             )
 
-    def _commit(self, command: c.Command, settle: Callable[[int], Inbox] | None = None) -> StageStarted | None:
+    def _commit(self, command: c.Command, beside: Beside | None = None) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
         try:
             decision = commit(
@@ -270,7 +274,7 @@ class _Worker:
                 by=self.by,
                 until=self.until,
                 renew=self._renew,
-                settle=settle,
+                beside=beside,
             )
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})

@@ -31,6 +31,8 @@ from kernel.core.events import (
     StageFailed,
     StageScheduled,
     StageStarted,
+    StateEntered,
+    TransitionStarted,
 )
 from kernel.core.failures import MAX_MESSAGE
 from kernel.core.state import StageState, StageStatus
@@ -287,6 +289,8 @@ def _end_of(env: Environment, session: Session, token: Token) -> AnyEvent | None
                     return event
                 case RunCancelled() | RunFailed() | RunCompleted() | CompensationStarted() | RunReopened():
                     return event
+                case StateEntered() | TransitionStarted():
+                    return event  # the state was left: what comes of the stage later is another attempt's
                 case _:
                     pass
     return None

@@ -8,18 +8,20 @@ log and decide again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from kernel.core.codec import FORMAT, encode_events, encode_snapshot
 from kernel.core.commands import Command
-from kernel.core.decide import Decision, Stale, decide
+from kernel.core.decide import Decision, decide
 from kernel.core.definition import DATA, Definition, MissingValue
 from kernel.core.events import AnyEvent, StateEntered, TransitionStarted, TransitionTaken
 from kernel.core.evolve import FOLD_VERSION
+from kernel.core.state import State
 from kernel.errors import InfrastructureError, Unavailable
-from kernel.ports import Commit, Guard, Inbox, Item, Refusal, Snapshot
+from kernel.ports import Commit, Found, Guard, Put, Refusal, Snapshot
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import FIRST_PAUSE, LONGEST_PAUSE, insist
@@ -33,6 +35,22 @@ SNAPSHOT_PER_KB = 8
 """Commits between two snapshots per KB of snapshot: a long run pays an eighth of a write unit per commit for them."""
 
 
+class Beside(Protocol):
+    """What is written in one transaction with a commit: both are, or neither."""
+
+    def put(self, state: State) -> Put:
+        """The put that goes with the commit that makes this state."""
+        ...
+
+    def refused(self, existing: Found | None) -> None:
+        """Its guard said no to the put, so nothing was written. The commit will be decided again.
+
+        Raises:
+            Stale, Refused: it need not be.
+        """
+        ...
+
+
 def commit(
     env: Environment,
     session: Session,
@@ -42,7 +60,7 @@ def commit(
     by: str,
     until: float | None = None,
     renew: Callable[[Command], Command] = lambda command: command,
-    settle: Callable[[int], Inbox] | None = None,
+    beside: Beside | None = None,
 ) -> Decision:
     """Decide ``command`` and commit what follows; the session's state moves on.
 
@@ -54,12 +72,11 @@ def commit(
         by: who asks.
         until: monotonic time in seconds by which to give up.
         renew: brings the command up to date when it is decided again.
-        settle: gives the inbox item of the external event that the commit of this number applies, settled: both are
-            written, or neither.
+        beside: what is written together with the commit.
 
     Raises:
-        Stale: what the command speaks of is no longer current, or the event is settled. Nothing was written.
-        Refused: the state of the run does not allow it. Nothing was written.
+        Stale: what the command speaks of is no longer current, or what goes beside it says so. Nothing was written.
+        Refused: the state of the run, or what goes beside it, does not allow it. Nothing was written.
         InfrastructureError: time ran out; whether the commit landed is unknown, and must not be decided again here.
     """
     end = env.clock.monotonic() + 30.0 if until is None else until
@@ -79,14 +96,13 @@ def commit(
         )
         if session.state.asleep is not None or session.state.status.finished:
             heads.wake(env, session, now)
-        settled = None if settle is None else settle(state.seq)
-        refusal, too_late = insist(env, lambda: _put(env, session, record, settled), end)  # noqa: B023 - called at once
-        if refusal is not None and _is_ours(refusal.existing, record.token):
-            refusal, too_late = None, False
-        if too_late:
-            message = f"event {settled.id if settled else ''} is settled already"
-            raise Stale(message)
-        if refusal is None:
+        other = None if beside is None else beside.put(state)
+        taken, refused = insist(env, lambda: _put(env, session, record, other), end)  # noqa: B023 - called at once
+        if taken is not None and _is_ours(taken.existing, record.token):
+            taken = refused = None
+        if beside is not None and refused is not None:
+            beside.refused(refused.existing)
+        if taken is None and refused is None:
             session.state = state
             session.recent[state.seq] = tuple(decision.events)
             session.times[state.seq] = state.at
@@ -106,35 +122,33 @@ def commit(
 
 
 def _kept(env: Environment, session: Session, decision: Decision, until: float) -> Decision:
-    """The decision, with a machine's data that is too big for its event kept aside, before the commit refers to it."""
-    if decision.data is None or len(decision.data) <= env.limits.inline:
+    """The decision, with what of a machine's data is too big for the commit kept aside, before that refers to it."""
+    if decision.data is None:
         return decision
+    beside = 0
     events: list[AnyEvent] = []
     for event in decision.events:
         if isinstance(event, StateEntered | TransitionStarted | TransitionTaken) and event.data is not None:
             assert event.data.json is not UNSET  # noqa: S101 - decided just now, so it is kept nowhere yet
-            text = bytes(event.data.json)
-            value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
+            text, value = bytes(event.data.json), event.data
+            if len(text) + beside <= env.limits.inline:
+                beside += len(text)
+            else:
+                value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
             events.append(replace(event, data=value))
         else:
             events.append(event)
     return replace(decision, events=events)
 
 
-def _put(env: Environment, session: Session, record: Commit, settled: Inbox | None) -> tuple[Refusal | None, bool]:
-    """Put a commit, and with it, in a transaction, the event that it applies.
-
-    Returns:
-        What refused the commit, if anything did; and whether the event was settled by somebody else.
-    """
-    if settled is None:
-        return env.store.put(session.ref, record, Guard.COMMIT_IS_NEXT), False
-    puts: list[tuple[Item, Guard]] = [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]
-    refusals = env.store.put_all(session.ref, puts)
-    if refusals is None:
-        return None, False
-    taken, closed = refusals
-    return taken, closed is not None
+def _put(
+    env: Environment, session: Session, record: Commit, other: Put | None
+) -> tuple[Refusal | None, Refusal | None]:
+    """Put a commit, and with it, in a transaction, what goes beside it; what refused either, if anything did."""
+    if other is None:
+        return env.store.put(session.ref, record, Guard.COMMIT_IS_NEXT), None
+    taken, refused = env.store.put_all([(session.ref, record, Guard.COMMIT_IS_NEXT), other]) or (None, None)
+    return taken, refused
 
 
 def _is_ours(existing: object, token: str) -> bool:

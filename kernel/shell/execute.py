@@ -46,6 +46,9 @@ from kernel.shell.values import fetch, keep
 Chain = Callable[[], c.Chain]
 """How much time is left for a next stage, asked when this one is done."""
 
+_ENDS = RunCancelled | RunFailed | CompensationStarted | StateEntered | TransitionStarted
+"""What makes all that is under way pointless."""
+
 HEARTBEAT_EVERY = 1.0
 """Seconds between two signs of life that are written; more frequent ones are dropped."""
 
@@ -243,9 +246,7 @@ class _Handle:
         session = self._session
         for record in insist(self._env, lambda: list(commits_after(self._env.store, session.ref, session.state.seq))):
             for event in events_of(session.ref, record):
-                if isinstance(event, RunCancelled | RunFailed | CompensationStarted):
-                    return True
-                if isinstance(event, StateEntered | TransitionStarted):  # its machine has left the state
+                if isinstance(event, _ENDS):
                     return True
                 if isinstance(event, LeaseExpired) and event.stage == self.stage:
                     return True

@@ -14,7 +14,7 @@ from kernel.core.plan import Idle, plan
 from kernel.core.state import StageStatus
 from kernel.errors import InfrastructureError
 from kernel.ports import MAX_DELAY, Poke
-from kernel.shell import heads
+from kernel.shell import heads, keys
 from kernel.shell.commit import commit
 from kernel.shell.environment import NAP, Environment
 from kernel.shell.load import Session, sign_of_life
@@ -100,6 +100,7 @@ def leave(
     state = session.state
     if state.status.finished:
         if not heads.is_final(session):
+            keys.free(env, session)  # first: once it is out of the index, nobody sees to that any more
             heads.finalise(env, session)
         return flushed
     if state.asleep is not None and heads.is_near(env, session, state.asleep):

@@ -46,12 +46,16 @@ MORE = 200
 """Items of each further read."""
 
 
+SPARE = 3_600
+"""Seconds that what belongs to a run outlives its retention."""
+
+
 def ttl_of(expires: int) -> int:
     """When the store may delete what belongs to a run that ``expires`` then: an hour later, in seconds.
 
     So that whoever looked at the run just before, or by a clock that is late, finds all of it.
     """
-    return -(-expires // 1000) + 3_600
+    return -(-expires // 1000) + SPARE
 
 
 class Session:
@@ -238,6 +242,7 @@ def creation(ref: RunRef, head: Head) -> tuple[Identity, tuple[AnyEvent, ...]]:
         created=head.created,
         deadline=head.deadline,
         expires=head.expires,
+        business_key=head.business_key,
     )
     return identity, decode_events(head.v, head.events, f"run {ref.run}, commit 0,")
 

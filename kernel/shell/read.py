@@ -77,6 +77,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
         paused: since when, until when and why nothing of it starts.
         state: the state that a machine is in, or has left last.
         transition: the transition of a machine whose work is under way.
+        business_key: which no other run of the workflow has that is under way.
     """
 
     run: str
@@ -98,6 +99,7 @@ class RunView(Struct, frozen=True, omit_defaults=True):
     paused: Pause | None = None
     state: str = ""
     transition: str = ""
+    business_key: str = ""
 
 
 def view(state: State, head: Head | None = None) -> RunView:
@@ -134,6 +136,7 @@ def view(state: State, head: Head | None = None) -> RunView:
         paused=state.paused,
         state="" if state.place is None else state.place.state,
         transition="" if state.place is None else state.place.transition,
+        business_key=identity.business_key,
     )
 
 

@@ -13,15 +13,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import inline
-from kernel.core.decide import KEPT
+from kernel.core.decide import KEPT, Stale
 from kernel.core.definition import Later
 from kernel.core.events import Value
+from kernel.core.state import State
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable
 from kernel.limits import check_event_id, check_roles
-from kernel.ports import INBOX, Guard, Inbox, Poke, RunRef, readable
+from kernel.ports import INBOX, Found, Guard, Inbox, Poke, Put, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
+from kernel.shell.keys import find_holder
 from kernel.shell.leave import send
 from kernel.shell.load import ttl_of
 from kernel.shell.logs import log
@@ -134,6 +136,27 @@ def accept(
     return _view(ref, found)
 
 
+def accept_by_key(
+    env: Environment, tenant: str, workflow: str, key: str, name: str, payload: object, *, by: str, id_: str | None
+) -> EventView:
+    """Accept an external event for the run that holds a business key, as ``accept`` does.
+
+    An event that is sent again is answered by the run that took it, also when that is over and nobody holds the key.
+
+    Raises:
+        NotFound: nobody holds the key.
+        InvalidInput, Conflict, NotDeployed: as ``accept`` does, or it cannot be a business key.
+    """
+    if id_ is not None:
+        check_event_id(id_)
+
+    def took_it(last: RunRef) -> bool:
+        return id_ is not None and _known(env, last, id_) is not None
+
+    ref = find_holder(env, tenant, workflow, key, or_last=took_it)
+    return accept(env, ref, name, payload, by=by, id_=id_)
+
+
 def _put(env: Environment, ref: RunRef, item: Inbox) -> Inbox | None:
     """The event of that id that was there already, if one was."""
     refusal = insist(env, lambda: env.store.put(ref, item, Guard.EVENT_IS_NEW))
@@ -191,10 +214,26 @@ def payload_of(env: Environment, item: Inbox) -> Value:
     return Value(data=item.key, size=len(item.body), sha256=hashlib.sha256(item.body).hexdigest())
 
 
-def applied(env: Environment, item: Inbox, seq: int) -> Inbox:
-    """The event once it is applied; what it carries is kept only if the log does not have it."""
-    kept = item.body if len(item.body) > env.limits.inline else b""
-    return replace(item, due=None, seq=seq, body=kept)
+class Applied(Struct, frozen=True):
+    """An external event that a commit applies: it is settled in the same transaction."""
+
+    env: Environment
+    ref: RunRef
+    item: Inbox
+
+    def put(self, state: State) -> Put:
+        """The event once it is applied; what it carries is kept only if the log does not have it."""
+        kept = self.item.body if len(self.item.body) > self.env.limits.inline else b""
+        return self.ref, replace(self.item, due=None, seq=state.seq, body=kept), Guard.EVENT_IS_OPEN
+
+    def refused(self, existing: Found | None) -> None:  # noqa: ARG002 - whoever it was
+        """Somebody else has settled it.
+
+        Raises:
+            Stale: always.
+        """
+        message = f"event {self.item.id} is settled already"
+        raise Stale(message)
 
 
 def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:

@@ -10,6 +10,7 @@ from kernel.limits import check_reason
 from kernel.ports import Poke, RunRef
 from kernel.shell.commit import commit
 from kernel.shell.environment import HOUR, Environment
+from kernel.shell.keys import Hold
 from kernel.shell.leave import send, times_of
 from kernel.shell.read import find
 
@@ -23,6 +24,7 @@ def retry(env: Environment, ref: RunRef, *, by: str, reason: str = "") -> None:
     Raises:
         NotFound: there is no such run.
         Conflict: it has not failed, expires too soon, or this deployment does not have its workflow.
+        KeyHeld: another run that is under way has its business key.
     """
     _reopen(env, ref, "", by, reason)
 
@@ -33,6 +35,7 @@ def rerun(env: Environment, ref: RunRef, stage: str, *, by: str, reason: str = "
     Raises:
         NotFound: there is no such run, or no such stage.
         Conflict: it is not finished, expires too soon, or something upstream of the stage has no output.
+        KeyHeld: another run that is under way has its business key.
     """
     _reopen(env, ref, stage, by, reason)
 
@@ -50,7 +53,10 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     # What is left of the run's retention may be less than the workflow wants, but must be worth it.
     deadline = max(min(now + lasts, head.expires - AFTERWARDS), now + LEAST)
     command = c.Reopen(stage, deadline, reason)
-    decision = commit(env, session, definition, command, by=by)
+    hold = Hold(env, ref, head.workflow, head.business_key, session.ttl) if head.business_key else None
+    if hold is not None:
+        hold.look()  # before anybody hears of the commit, lest it be left to a tick to say that there will be none
+    decision = commit(env, session, definition, command, by=by, beside=hold)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     times = {id_: at + env.limits.max_skew for id_, at in times_of(decision.events).items()}
     soon = [(Poke(ref.tenant, ref.run, id_, at), at) for id_, at in times.items()]

@@ -12,22 +12,28 @@ from kernel.core.codec import FORMAT, encode_events
 from kernel.core.events import RunCreated
 from kernel.define.startable import Request, Startable
 from kernel.errors import Conflict, CorruptLog, Unavailable
-from kernel.limits import check_key, check_tenant
+from kernel.limits import check_business_key, check_key, check_tenant
 from kernel.ports import HEAD, Guard, Head, Poke, Refusal, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
+from kernel.shell.keys import Hold
 from kernel.shell.leave import send
 from kernel.shell.load import creation, ttl_of
 from kernel.shell.values import check_size, fetch, keep
 
 SHORT_NAMES = 40
 """Characters of tenant, workflow and caller that a head has room for beside the largest value kept in it."""
+BUSINESS_KEY = 12
+"""Characters of the name under which a head has its business key."""
 REFERENCE = 160
 """Characters that the reference to a value kept elsewhere takes."""
 
 PROMISE = 24
 """Characters that the promise to undo what was done takes in the head."""
+
+TAKES = 10
+"""How often a start tries to take a business key over, while others do the same."""
 
 HEAD_TTL_EXTRA = 7 * 86_400
 """Seconds that a head outlives the rest of its run, so that whenever a head is gone, the rest is."""
@@ -55,6 +61,7 @@ def start(
     key: str | None = None,
     config: Mapping[str, object] | None = None,
     preset: str | None = None,
+    business_key: str | None = None,
 ) -> Started:
     """Create a run of ``workflow``.
 
@@ -67,10 +74,12 @@ def start(
         key: idempotency key; the same key and input give the same run.
         config: configuration by stage id.
         preset: name of a configuration that the workflow declares.
+        business_key: what the run is about: of the workflow's runs with the same, at most one is under way.
 
     Raises:
-        InvalidInput: input, config or key do not fit. Nothing was stored.
-        Conflict: the key was used with other input.
+        InvalidInput: input, config or a key do not fit. Nothing was stored.
+        Conflict: the key was used with other input, or with another business key.
+        KeyHeld: another run that is under way has the business key.
         InfrastructureError: the store failed; whether the run exists is unknown, so repeat with the same key.
     """
     check_tenant(tenant)
@@ -81,11 +90,13 @@ def start(
     definition = workflow.definition
     if key is not None:
         check_key("idempotency key", key)
-    asked = _Asked(workflow, (accepted, configured), key)
+    name = "" if business_key is None else check_business_key(business_key)
+    asked = _Asked(workflow, (accepted, configured), key, name)
     run = env.random.token() if key is None else _digest(tenant, workflow.id, key)
     ref = RunRef(tenant, run)
-    if key is not None and len(accepted) + len(configured or b"") > env.limits.inline:
-        # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
+    # What is kept beside the head is written before it: so look first, lest a conflict leave something behind.
+    aside_first = len(accepted) + len(configured or b"") > env.limits.inline
+    if key is not None and aside_first:
         found = readable(insist(env, lambda: env.store.get(ref, HEAD)))
         if isinstance(found, Head):
             return _known(env, ref, found, asked)
@@ -93,8 +104,12 @@ def start(
     deadline = now + (definition.deadline if definition.deadline is not None else env.limits.deadline)
     expires = deadline + env.limits.retention
     ttl = ttl_of(expires)
+    hold = Hold(env, ref, workflow.id, name, ttl) if name else None
+    if hold is not None and aside_first:
+        hold.look()
     # The names are in the head twice, in its keys: with long ones, less of it is left for values under 1 KB.
-    names = max(0, 2 * len(tenant) + 2 * len(workflow.id) + len(by) - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
+    long = 2 * len(tenant) + 2 * len(workflow.id) + len(by) + (BUSINESS_KEY + len(name) if name else 0)
+    names = max(0, long - SHORT_NAMES) + PROMISE * definition.undo_on_cancel
     room = env.limits.inline - names - len(accepted)
     aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
     value = keep(env, ref, 0, accepted, ttl, beside=names + aside)
@@ -123,8 +138,9 @@ def start(
         events=encode_events((RunCreated(value, config_value, definition.undo_on_cancel),)),
         digest=asked.digest,
         v=FORMAT,
+        business_key=name,
     )
-    refusal = insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
+    refusal = _create(env, ref, head, hold)
     if refusal is not None and not _is_ours(existing := _head(ref, refusal), head.token):
         return _known(env, ref, existing, asked)
     send(env, [(Poke(tenant, run), 0)])
@@ -137,12 +153,34 @@ class _Asked(Struct, frozen=True):
     workflow: Startable[Any]
     request: Request
     key: str | None
+    business_key: str
 
     @property
     def digest(self) -> str:
-        """Of all but the key."""
+        """Of all but the keys."""
         accepted, configured = self.request
         return _digest(self.workflow.id, accepted.decode(), (configured or b"").decode())
+
+
+def _create(env: Environment, ref: RunRef, head: Head, hold: Hold | None) -> Refusal | None:
+    """Put the head, and with it, in a transaction, its business key; gives what there is of the run already.
+
+    Raises:
+        KeyHeld: another run that is under way has the key.
+    """
+    if hold is None:
+        return insist(env, lambda: env.store.put(ref, head, Guard.RUN_IS_NEW))
+    for _ in range(TAKES):
+        put = hold.by(0)
+        refusals = insist(env, lambda: env.store.put_all([(ref, head, Guard.RUN_IS_NEW), put]))  # noqa: B023 - at once
+        if refusals is None:
+            return None
+        exists, held = refusals
+        if exists is not None:
+            return exists
+        hold.refused(held.existing if held else None)
+    message = f"the business key {head.business_key!r} changes hands too fast: start the run again"
+    raise Unavailable(message)
 
 
 def _head(ref: RunRef, refusal: Refusal) -> Head:
@@ -161,6 +199,9 @@ def _is_ours(existing: Head, token: str) -> bool:
 
 def _known(env: Environment, ref: RunRef, head: Head, asked: _Asked) -> Started:
     """The key was used before: for the same request that run is the answer, for another one it is a conflict."""
+    if head.business_key != asked.business_key:
+        message = f"idempotency key {asked.key!r} was used with another business key: take a new key"
+        raise Conflict(message)
     if env.clock.now() >= head.expires:
         message = f"idempotency key {asked.key!r} was used for a run whose retention is over: take a new key"
         raise Conflict(message)

@@ -201,7 +201,9 @@ def _needs(env: Environment, session: Session, counts: Counts, until: float, by:
         return [Poke(ref.tenant, ref.run)]
     pokes: list[Poke] = []
     for id_ in tuple(state.active):
-        stage = session.state.stages[id_]
+        stage = session.state.stages.get(id_)
+        if stage is None:  # forgotten by what somebody committed while another one was reaped
+            continue
         if state.paused is not None and stage.status not in (StageStatus.RUNNING, StageStatus.EXPIRED):
             continue
         match stage.status:

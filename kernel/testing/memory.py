@@ -18,9 +18,11 @@ from kernel.ports import (
     HeadUpdate,
     Inbox,
     Item,
+    Key,
     Listed,
     Poke,
     Published,
+    Put,
     Refusal,
     RunRef,
     Snapshot,
@@ -52,12 +54,17 @@ def _is_open(existing: Item | None, _new: Item) -> bool:
     return isinstance(existing, Inbox) and existing.due is not None
 
 
+def _as_seen(existing: Item | None, new: Item) -> bool:
+    return existing is None or (isinstance(existing, Key) and isinstance(new, Key) and existing.holder == new.was)
+
+
 PUTS: dict[Guard, Callable[[Item | None, Item], bool]] = {
     Guard.RUN_IS_NEW: _is_new,
     Guard.COMMIT_IS_NEXT: _is_new,
     Guard.SNAPSHOT_FORWARD: _forward,
     Guard.EVENT_IS_NEW: _is_new,
     Guard.EVENT_IS_OPEN: _is_open,
+    Guard.KEY_AS_SEEN: _as_seen,
 }
 """What each guard of a put allows, given the item that is there and the one that shall be."""
 
@@ -102,14 +109,14 @@ class MemoryStore:
             self._write(ref, item, existing)
             return None
 
-    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+    def put_all(self, puts: Sequence[Put]) -> Sequence[Refusal | None] | None:
         """Write several items, or none of them."""
         with self._lock:
-            found = [self._existing(ref, item.key) for item, _ in puts]
-            held = [PUTS[guard](existing, item) for (item, guard), existing in zip(puts, found, strict=True)]
+            found = [self._existing(ref, item.key) for ref, item, _ in puts]
+            held = [PUTS[guard](existing, item) for (_, item, guard), existing in zip(puts, found, strict=True)]
             if not all(held):
                 return [None if holds else Refusal(existing) for holds, existing in zip(held, found, strict=True)]
-            for (item, _), existing in zip(puts, found, strict=True):
+            for (ref, item, _), existing in zip(puts, found, strict=True):
                 self._write(ref, item, existing)
             return None
 

@@ -32,6 +32,7 @@ from kernel.shell import rerun as _rerun
 from kernel.shell.attend import Attended, attend
 from kernel.shell.environment import DAY, Environment, Limits
 from kernel.shell.heads import GOES_ON
+from kernel.shell.keys import find_holder
 from kernel.shell.load import load
 from kernel.shell.receive import EventView, accept, look_up
 from kernel.shell.start import start
@@ -200,6 +201,7 @@ class Play:
         key: str | None = None,
         config: Mapping[str, object] | None = None,
         preset: str | None = None,
+        business_key: str | None = None,
         tenant: str = TENANT,
     ) -> RunRef:
         """Start a run, and do nothing else.
@@ -210,21 +212,42 @@ class Play:
             key: idempotency key; the same key and input give the same run.
             config: configuration by stage id.
             preset: name of a configuration that the workflow declares.
+            business_key: what the run is about: of the workflow's runs with the same, at most one is under way.
             tenant: whose run it is.
 
         Raises:
             TypeError: ``workflow`` is no workflow.
             NotFound: the workflow is not among those that are deployed here.
-            InvalidInput: input, config or key do not fit. Nothing was stored.
+            InvalidInput: input, config or a key do not fit. Nothing was stored.
             Conflict: the key was used with other input.
+            KeyHeld: another run that is under way has the business key.
         """
         _require_workflow(workflow)
         known = workflow.definition
         if self.env.definitions.find(known.id, known.version, known.fingerprint) is None:
             message = f"workflow {known.id} is not deployed in this Play: name it where the Play is made"
             raise NotFound(message)
-        started = start(self.env, workflow, input, tenant=tenant, by="test", key=key, config=config, preset=preset)
+        started = start(
+            self.env,
+            workflow,
+            input,
+            tenant=tenant,
+            by="test",
+            key=key,
+            config=config,
+            preset=preset,
+            business_key=business_key,
+        )
         return started.ref
+
+    def holder(self, workflow: AnyWorkflow, business_key: str, *, tenant: str = TENANT) -> RunRef:
+        """The run that holds a business key, past the faults and the meter.
+
+        Raises:
+            NotFound: nobody holds it.
+        """
+        _require_workflow(workflow)
+        return find_holder(self._plain, tenant, workflow.id, business_key)
 
     def run(
         self,

@@ -26,9 +26,11 @@ from kernel.ports import (
     HeadUpdate,
     Inbox,
     Item,
+    Key,
     Listed,
     Live,
     Poke,
+    Put,
     Queue,
     Refusal,
     RunRef,
@@ -77,7 +79,15 @@ def _inbox(item: Inbox) -> int:
     return _INBOX_NAMES + texts + len(item.body) + number(item.at) + due + number(item.seq) + number(item.ttl)
 
 
-_HEAD_NAMES = sum(map(len, Head.__struct_fields__))
+_KEY_NAMES = sum(map(len, ("holder", "was", "ttl")))
+
+
+def _key(item: Key) -> int:
+    return _KEY_NAMES + len(item.holder) + len(item.was) + number(item.ttl)
+
+
+_BUSINESS_KEY = len("business_key")
+_HEAD_NAMES = sum(map(len, Head.__struct_fields__)) - _BUSINESS_KEY
 
 
 def _head(item: Head) -> int:
@@ -97,6 +107,7 @@ def _head(item: Head) -> int:
     due = -len("due") if item.due is None else number(item.due)
     small = number(item.version) + number(item.due_seq) + number(item.publish_failures) + number(item.v)
     small += number(item.published_events)
+    small += len(item.business_key) + _BUSINESS_KEY if item.business_key else 0
     return _HEAD_NAMES + len("".join(texts)) + len(item.events) + times + due + small + number(item.published)
 
 
@@ -108,6 +119,7 @@ _SIZES: dict[type[Any], Callable[[Any], int]] = {
     Live: _live,
     Dead: _dead,
     Inbox: _inbox,
+    Key: _key,
     Head: _head,
     Unreadable: lambda _item: 0,
 }
@@ -267,16 +279,19 @@ class MeteredStore:
         meter.wrote(ref, kind, units)
         return None
 
-    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+    def put_all(self, puts: Sequence[Put]) -> Sequence[Refusal | None] | None:
         """Put in a transaction, and count each item twice, as AWS does, and its index entries once."""
-        refusals = self._store.put_all(ref, puts)
+        refusals = self._store.put_all(puts)
         meter = self._meter
-        for item, _ in puts:
+        for ref, item, _ in puts:
             known, size = (ref, item.key), size_of(ref, item)
             units = 2 * write_units(max(size, meter.sizes.get(known, 0)))
             if refusals is None:
                 meter.sizes[known] = size
                 units += self._moved(ref, item) if isinstance(item, Inbox) else 0
+                if isinstance(item, Head):
+                    units += index_units(None, item)
+                    meter.heads[ref] = item
             meter.wrote(ref, type(item).__name__, units, refused=refusals is not None)
         return refusals
 

@@ -9,8 +9,8 @@ from random import Random
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.ports import HEAD, Guard, Head, HeadUpdate, Item, RunRef, readable
-from kernel.testing.conformance.examples import commit, fresh_token, head, snapshot
+from kernel.ports import HEAD, Guard, Head, HeadUpdate, Item, Key, RunRef, readable
+from kernel.testing.conformance.examples import commit, fresh_token, head, held, snapshot
 from kernel.testing.units import apply
 from tests.contention.crew import Here
 
@@ -83,6 +83,35 @@ _MADE: dict[Guard, Callable[[RunRef, int, Random], Item]] = {
         index + random.randrange(4), random.randrange(3), fresh_token().encode()
     ),
 }
+
+
+# --- business keys ----------------------------------------------------------------------------------------------------
+
+
+class Holds(Struct, frozen=True):
+    """A race for a business key: every thread takes it and frees it so many times, in the partition of ``ref``."""
+
+    ref: RunRef
+    count: int
+
+
+def hold_all(here: Here, number: int, holds: Holds) -> list[Move]:
+    """Take the key, from whoever was last seen to hold it, and free what is one's own, or another one's by now."""
+    random = Random(f"{number}/{holds.ref}")
+    sort_key = held("k", "").key
+    known: Item | None = None
+    moves: list[Move] = []
+    for index in range(holds.count):
+        if random.random() < 0.5:
+            known = readable(here.store.get(holds.ref, sort_key))
+        holder = known.holder if isinstance(known, Key) else ""
+        free = bool(holder) and (holder.startswith(f"{number}#") or random.random() < 0.2)
+        item = held("k", "" if free else f"{number}#{index}", was=holder)
+        moves.append(_move(here, holds.ref, Guard.KEY_AS_SEEN, item))
+        known = item if moves[-1].accepted else moves[-1].seen
+        if random.random() < 0.2:  # once more, as after a reply that was lost
+            moves.append(_move(here, holds.ref, Guard.KEY_AS_SEEN, item))
+    return moves
 
 
 # --- head updates -----------------------------------------------------------------------------------------------------

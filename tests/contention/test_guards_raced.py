@@ -8,11 +8,11 @@ import pytest
 
 from hosts.engines.dynamodb_local import ENGINE_VERSION
 from infra.dynamodb.store import DynamoDbStore
-from kernel.ports import HEAD, Guard, HeadUpdate, RunRef, readable
-from kernel.testing.conformance.examples import fresh_ref, head
+from kernel.ports import HEAD, Guard, HeadUpdate, RunRef, keys_of, readable
+from kernel.testing.conformance.examples import fresh_ref, fresh_token, head, held
 from kernel.testing.conformance.store import UPDATE_GUARDS
 from tests.contention.crew import PROCESSES, THREADS, Crew
-from tests.contention.racing import Move, Puts, Updates, put_all, update_all
+from tests.contention.racing import Holds, Move, Puts, Updates, hold_all, put_all, update_all
 from tests.contention.serial import assert_never_backwards, chain_of, written
 from tests.proof import share, tell
 
@@ -79,6 +79,27 @@ def test_guard_of_updates_lets_writers_take_turns(crew: Crew, store: DynamoDbSto
     assert {move.guard for move in moves} == set(UPDATE_GUARDS)
     accepted = sum(move.accepted for move in moves)
     assert THREADS < accepted < len(moves) - THREADS, "some got through, and some had to stand back"
+
+
+def raced_keys(crew: Crew, store: DynamoDbStore, count: int, off: Guard | None = None) -> list[Move]:
+    """Race for a business key, and check; gives all moves."""
+    ref = keys_of(fresh_token())
+    moves = [move for part in crew.race(hold_all, Holds(ref, count), off=off) for move in part]
+    chain_of(moves, None, readable(store.get(ref, held("k", "").key)))
+    told(moves)
+    return moves
+
+
+def test_guard_of_business_keys_lets_writers_take_turns(crew: Crew, store: DynamoDbStore) -> None:
+    moves = raced_keys(crew, store, share(10, 100))
+
+    accepted = sum(move.accepted for move in moves)
+    assert 1 < accepted < len(moves), "some got through, and some had to stand back"
+
+
+def test_a_guard_of_business_keys_that_is_off_is_noticed(crew: Crew, store: DynamoDbStore) -> None:
+    with pytest.raises(AssertionError):
+        raced_keys(crew, store, 4, Guard.KEY_AS_SEEN)
 
 
 @pytest.mark.parametrize("off", PUT_GUARDS, ids=str)

@@ -82,14 +82,44 @@ class Client:
 
     # --- what is asked for --------------------------------------------------------------------------------------------
 
-    def start(self, workflow: str, text: str = "", key: str = "k-1") -> str:
+    def start(self, workflow: str, text: str = "", key: str = "k-1", business_key: str | None = None) -> str:
         """Start a run over HTTP."""
         path = f"/workflows/{workflow}/runs"
-        reply, _ = self.http("POST", path, {"input": {"text": text}}, key=key)
+        reply, _ = self.http("POST", path, {"input": {"text": text}, "business_key": business_key}, key=key)
         with watching():
             assert reply.status in (200, 201), reply.text
             assert reply.status == 200 or key not in self._runs, f"accepted-is-kept: {key} started another run"
             return self._known(key, reply.json)
+
+    def refused_start(self, workflow: str, business_key: str) -> str:
+        """Start a run with a key that another one holds, which is under way; gives the one that the answer names."""
+        path, body = f"/workflows/{workflow}/runs", {"input": {"text": ""}, "business_key": business_key}
+        reply, _ = self.http("POST", path, body, key="refused")
+        with watching():
+            assert reply.status == 409, f"one-run-per-key: {reply.text}"
+            return str(reply.json["run"])
+
+    def refused_rerun(self, run: str, stage: str) -> str:
+        """Run a finished run again whose key another one holds; gives the one that the answer names."""
+        reply, _ = self.http("POST", f"/runs/{run}/rerun", {"stage": stage})
+        with watching():
+            assert reply.status == 409, f"one-run-per-key: {reply.text}"
+            return str(reply.json["run"])
+
+    def holder(self, workflow: str, business_key: str) -> str:
+        """The run that holds a key; empty if nobody does."""
+        reply, _ = self.http("GET", f"/workflows/{workflow}/keys/{business_key}")
+        with watching():
+            assert reply.status in (200, 404), reply.text
+        return str(reply.json["run"]) if reply.status == 200 else ""
+
+    def send_to_holder(self, workflow: str, business_key: str, id_: str, text: str = "") -> str:
+        """Send an event to the run that holds a key; gives which one that is."""
+        body = {"name": "Note", "payload": {"text": text}, "id": id_}
+        reply, _ = self.http("POST", f"/workflows/{workflow}/keys/{business_key}/events", body)
+        with watching():
+            assert reply.status == 202, reply.text
+            return str(reply.json["run"])
 
     def start_directly(self, workflow: str, key: str = "k-1") -> str:
         """Start a run by direct invocation."""

@@ -153,6 +153,10 @@ class Deployment:
         """Whether a run sleeps."""
         return loaded(self.plain, RunRef(TENANT, run)).state.asleep is not None
 
+    def over(self, run: str) -> bool:
+        """Whether a run's log has ended, finalised or not."""
+        return loaded(self.plain, RunRef(TENANT, run)).state.status.finished
+
     def waits(self, run: str, stage: str) -> bool:
         """Whether a stage waits for an answer, or for what a check asks."""
         found = loaded(self.plain, RunRef(TENANT, run)).state.stages.get(stage)

@@ -127,6 +127,17 @@ class Fate:
             fault = self.doom(call) if kind is None else Fault(kind.value)
         self.trace.append(Line(now, self.process, call, fault, out))
         self.dying = self.dying or fault in (Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
-        if call.port == "store" and isinstance(call.arguments[0], RunRef):
-            (self.missed if fault is Fault.UNAVAILABLE else self.reached).add(call.arguments[0])
+        if call.port == "store":
+            (self.missed if fault is Fault.UNAVAILABLE else self.reached).update(_touched(call))
         return fault
+
+
+def _touched(call: Call) -> list[RunRef]:
+    """The runs that a call of the store is about."""
+    match call.arguments[0]:
+        case RunRef() as ref:
+            return [ref]
+        case list() as puts:
+            return [ref for ref, *_ in puts]
+        case _:
+            return []

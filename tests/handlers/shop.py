@@ -134,7 +134,7 @@ class Deployment:
     @property
     def writes(self) -> list[str]:
         """Every call that stored, sent or published something."""
-        changing = {"put", "update", "delete", "send", "publish"}
+        changing = {"put", "put_all", "update", "delete", "send", "publish"}
         return [f"{call.port}.{call.method}" for call in self.play.faults.calls if call.method in changing]
 
     def work(self) -> None:

@@ -52,6 +52,8 @@ def test_it_lists_every_route_once(document: Json) -> None:
         ("POST", "/runs/{run}/events"),
         ("GET", "/runs/{run}/available-events"),
         ("GET", "/runs/{run}/events/{event}"),
+        ("GET", "/workflows/{workflow}/keys/{key}"),
+        ("POST", "/workflows/{workflow}/keys/{key}/events"),
         ("GET", "/runs/{run}/dead-letters"),
         ("POST", "/runs/{run}/dead-letters/replay"),
         ("GET", "/runs/{run}/diagram"),

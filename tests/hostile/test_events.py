@@ -20,7 +20,13 @@ from tests.hostile.shapes import as_lambda_gives, damaged, junk, texts
 
 RUN = "a" * 24
 TOKENS = [write_token(Token(TENANT, RUN, "charge", seq, "0" * 48)) for seq in (1, 2, 3)]
-START = {"input": GOOD, "preset": "cautious", "config": {"charge": {"limit": 9}}, "version": 1}
+START = {
+    "input": GOOD,
+    "preset": "cautious",
+    "config": {"charge": {"limit": 9}},
+    "version": 1,
+    "business_key": "order-123",
+}
 REQUESTS: list[tuple[str, str, list[tuple[str, str]], Json | None]] = [
     ("POST", "/workflows/order/runs", [], START),
     ("GET", "/runs", [("workflow", "order,split"), ("status", "open"), ("since", "1"), ("limit", "5")], None),
@@ -28,6 +34,13 @@ REQUESTS: list[tuple[str, str, list[tuple[str, str]], Json | None]] = [
     ("GET", f"/runs/{RUN}/log", [("after", "1"), ("limit", "2")], None),
     ("POST", f"/runs/{RUN}/cancel", [], {"reason": "enough"}),
     ("POST", f"/runs/{RUN}/rerun", [], {"stage": "ship", "reason": ""}),
+    ("GET", "/workflows/order/keys/order-123", [], None),
+    (
+        "POST",
+        "/workflows/parcel/keys/order-123/events",
+        [],
+        {"name": "Delivered", "payload": {"place": "door"}, "id": "e-1"},
+    ),
     ("POST", f"/callbacks/{TOKENS[0]}", [], {"output": {"text": "done"}}),
     ("POST", f"/callbacks/{TOKENS[1]}", [], {"error": {"kind": "Broken", "message": "no", "retryable": False}}),
     ("POST", f"/callbacks/{TOKENS[2]}", [], {"heartbeat": True, "progress": 0.5}),
@@ -119,9 +132,8 @@ NAMES = [
     "Content-Type",
     "Idempotency-Key",
 ]
-paths = st.lists(st.one_of(st.sampled_from(["runs", "workflows", RUN, "order", "log", "cancel", "", ".."]), texts)).map(
-    lambda parts: "/" + "/".join(parts)
-)
+SEGMENTS = ["runs", "workflows", RUN, "order", "log", "cancel", "keys", "order-123", "", ".."]
+paths = st.lists(st.one_of(st.sampled_from(SEGMENTS), texts)).map(lambda parts: "/" + "/".join(parts))
 named = st.dictionaries(st.one_of(st.sampled_from(NAMES), texts), texts, max_size=4)
 
 
@@ -214,6 +226,16 @@ INVOCATIONS: list[Json] = [
     {"rerun": {"run": RUN, "stage": "ship"}},
     {"send_event": {"run": RUN, "name": "Delivered", "payload": {"place": "door"}, "id": "e-1"}},
     {"show_event": {"run": RUN, "id": "e-1"}},
+    {"show_holder": {"workflow": "order", "business_key": "order-123"}},
+    {
+        "send_event_to_holder": {
+            "workflow": "parcel",
+            "business_key": "order-123",
+            "name": "Delivered",
+            "payload": {"place": "door"},
+            "id": "e-1",
+        }
+    },
     {"callback": {"token": TOKENS[0], "output": {"text": "done"}}},
     {"dead_letters": RUN},
     {"replay_dead_letters": RUN},

@@ -21,7 +21,7 @@ from kernel.core.events import AnyEvent, RunCreated, StageChecked
 from kernel.core.evolve import FOLD_VERSION, evolve, fold
 from kernel.core.state import Identity, StageStatus, State
 from kernel.errors import CorruptLog, LogError, NewerFormat
-from kernel.ports import Commit, Data, Dead, Head, Inbox, Item, Live, RunRef, Snapshot, Unreadable
+from kernel.ports import Commit, Data, Dead, Head, Inbox, Item, Key, Live, RunRef, Snapshot, Unreadable
 from kernel.shell.load import Session, load
 from kernel.shell.outbox import Envelope, dead_letters
 from kernel.testing import memory
@@ -213,6 +213,12 @@ ITEMS: dict[type[Any], SearchStrategy[Any]] = {
     Data: records(Data, key=st.binary(max_size=8).map(lambda digest: f"data#0000000007#{digest.hex()}")),
     Live: records(Live, seq=seqs),
     Inbox: records(Inbox, seq=seqs, id=st.from_regex(r"\A[A-Za-z0-9_.:-]{1,64}\Z")),
+    Key: records(
+        Key,
+        workflow=st.from_regex(r"\A[A-Za-z][A-Za-z0-9_-]{0,63}\Z"),
+        name=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.:@-]{0,127}\Z"),
+        holder=st.one_of(st.just(""), st.from_regex(r"\A[0-9a-f]{24}#[0-9]{1,6}\Z")),
+    ),
     Dead: records(Dead, seq=seqs, index=st.integers(0, 99_999)),
 }
 any_item = st.one_of(list(ITEMS.values()))

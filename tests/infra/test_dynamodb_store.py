@@ -12,8 +12,21 @@ from infra.dynamodb import guards
 from infra.dynamodb.items import from_attributes, to_attributes
 from infra.dynamodb.store import Consumed, DynamoDbStore
 from kernel.errors import CorruptLog, InfrastructureError, Missing, NewerFormat, Unavailable
-from kernel.ports import HEAD, Due, Guard, HeadUpdate, Item, Listed, Refusal, RunRef, Unreadable, log_key
-from kernel.testing.conformance.examples import commit, data, dead, head, live, snapshot
+from kernel.ports import (
+    HEAD,
+    Due,
+    Guard,
+    HeadUpdate,
+    Item,
+    Listed,
+    Put,
+    Refusal,
+    RunRef,
+    Unreadable,
+    keys_of,
+    log_key,
+)
+from kernel.testing.conformance.examples import commit, data, dead, head, held, live, snapshot
 from tests.infra.aws import client_error, fake
 
 REF = RunRef("acme", "r1")
@@ -57,6 +70,46 @@ def test_a_commit_is_one_conditional_put_that_asks_for_the_item_it_may_lose_to()
             },
         )
     ]
+
+
+KEYS = keys_of("acme")
+PUTS: list[Put] = [
+    (REF, head(REF, business_key="k"), Guard.RUN_IS_NEW),
+    (KEYS, held("k", "r1#0", was="r0#2"), Guard.KEY_AS_SEEN),
+]
+"""A run and its business key."""
+
+
+def test_a_transaction_is_one_call_with_the_condition_of_each_put() -> None:
+    client = fake({})
+
+    DynamoDbStore(client, "t").put_all(PUTS)
+
+    ((operation, request),) = client.requests
+    assert operation == "transact_write_items"
+    puts = [each["Put"] for each in request["TransactItems"]]
+    assert [put["Item"]["PK"]["S"] for put in puts] == ["acme#r1", "acme#"]
+    assert puts[1]["Item"]["SK"] == {"S": "key#order#k"}
+    assert puts[1]["ConditionExpression"] == "attribute_not_exists(PK) OR holder = :was"
+    assert puts[1]["ExpressionAttributeValues"] == {":was": {"S": "r0#2"}}
+
+
+def test_a_transaction_that_was_refused_tells_which_of_its_puts_was() -> None:
+    there = held("k", "r9#0")
+    reasons = [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Item": to_attributes(KEYS, there)}]
+    client = fake(client_error("TransactionCanceledException", CancellationReasons=reasons))
+
+    assert DynamoDbStore(client, "t").put_all(PUTS) == [None, Refusal(there)]
+
+
+def test_a_transaction_that_met_another_one_was_not_refused_whatever_else_it_met() -> None:
+    """It may be an earlier try of its own, half of which is done: the same again tells."""
+    ours = to_attributes(KEYS, held("k", "r1#0", was="r0#2"))
+    reasons = [{"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed", "Item": ours}]
+    client = fake(client_error("TransactionCanceledException", CancellationReasons=reasons))
+
+    with pytest.raises(Unavailable, match="TransactionConflict"):
+        DynamoDbStore(client, "t").put_all(PUTS)
 
 
 def test_an_update_is_one_conditional_update_that_asks_for_the_head_it_may_lose_to() -> None:
@@ -186,6 +239,7 @@ def test_every_guard_has_a_condition_that_can_be_replaced_at_run_time(
     assert set(request.get("ExpressionAttributeValues", {})) <= {":look"}  # DynamoDB refuses what is not used
 
 
+HEAD_FIELDS = set(head(REF).__struct_fields__)
 ATTRIBUTES: list[tuple[Item, set[str]]] = [
     (commit(1), {"at", "token", "by", "events", "ttl", "v"}),
     (snapshot(1), {"seq", "fold", "body", "ttl"}),
@@ -193,10 +247,12 @@ ATTRIBUTES: list[tuple[Item, set[str]]] = [
     (live(1), {"until", "ttl"}),
     (live(1, progress=0.5), {"until", "progress", "ttl"}),
     (dead(1), {"at", "error", "body", "ttl"}),
-    (head(REF), set(head(REF).__struct_fields__)),
-    (head(REF, due=None), set(head(REF).__struct_fields__) - {"due"}),
+    (head(REF), HEAD_FIELDS - {"business_key"}),
+    (head(REF, due=None), HEAD_FIELDS - {"business_key", "due"}),
+    (head(REF, business_key="k"), HEAD_FIELDS),
+    (held("k", "r1#0"), {"holder", "was", "ttl"}),
 ]
-KINDS = ["commit", "snapshot", "data", "live", "live-progress", "dead", "head", "head-not-due"]
+KINDS = ["commit", "snapshot", "data", "live", "live-progress", "dead", "head", "head-not-due", "head-with-key", "key"]
 
 
 @pytest.mark.parametrize(("item", "names"), ATTRIBUTES, ids=KINDS)
@@ -217,7 +273,7 @@ def test_attributes_that_a_later_version_added_are_ignored() -> None:
 @pytest.mark.parametrize("item", [item for item, _ in ATTRIBUTES], ids=KINDS)
 def test_an_item_that_lacks_an_attribute_is_corrupt_and_named(item: Item) -> None:
     raw = to_attributes(REF, item)
-    required = set(raw) - {"PK", "SK", "progress", "due", "look"}
+    required = set(raw) - {"PK", "SK", "progress", "due", "look", "business_key"}
 
     for name in required:
         without = {key: value for key, value in raw.items() if key != name}

@@ -304,8 +304,13 @@ def is_commit_of(call: Call, event: str, stage: str = "") -> bool:
 
 
 def is_under(call: Call, guard: Guard) -> bool:
-    """Whether this is a write under that guard."""
-    return any(each is guard or getattr(each, "guard", None) is guard for each in call.arguments)
+    """Whether this is a write under that guard, by itself or in a transaction."""
+    return any(
+        each is guard
+        or getattr(each, "guard", None) is guard
+        or (isinstance(each, list) and any(guard in put for put in each))
+        for each in call.arguments
+    )
 
 
 def once_before(play: Play, when: Callable[[Call], bool], act: Callable[[], object]) -> None:

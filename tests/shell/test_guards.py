@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.core.events import EventReceived, StageCompleted
-from kernel.errors import Conflict, Unavailable
+from kernel.errors import Conflict, KeyHeld, Unavailable
 from kernel.ports import HEAD, Guard, Head, Poke, RunRef, Snapshot
 from kernel.shell import heads
 from kernel.shell.attend import attend
@@ -242,12 +242,27 @@ def event_is_open() -> None:
     assert len(received) == 1, "one event was applied twice"
 
 
+def key_as_seen() -> None:
+    """A finaliser that is frozen until the run was reopened does not free the key that the run holds again."""
+    play = Play(order)
+    ref = play.start(order, Order(fail={"charge": 3}), business_key="order-1")
+    before(play, Guard.KEY_AS_SEEN, lambda: play.retry(ref))
+    while play.queue.waiting and head_of(play, ref).due_seq == 0:
+        if play.step() is None:
+            play.clock.move(1000)
+    assert play.look(ref).generation == 1
+    assert play.holder(order, "order-1") == ref, "a run under way has lost its key"
+    with pytest.raises(KeyHeld):
+        play.start(order, Order(), business_key="order-1")
+
+
 SCENARIOS: dict[Guard, Callable[[], None]] = {
     Guard.RUN_IS_NEW: run_is_new,
     Guard.COMMIT_IS_NEXT: commit_is_next,
     Guard.SNAPSHOT_FORWARD: snapshot_forward,
     Guard.EVENT_IS_NEW: event_is_new,
     Guard.EVENT_IS_OPEN: event_is_open,
+    Guard.KEY_AS_SEEN: key_as_seen,
     Guard.DUE_AS_SEEN: due_as_seen,
     Guard.SLEEP_IS_LATEST: sleep_is_latest,
     Guard.WAKE_IS_NEWER: wake_is_newer,

@@ -41,7 +41,7 @@ def test_a_guard_stands_for_one_invariant_or_two() -> None:
 def test_what_is_taken_out_of_a_function_is_back_afterwards() -> None:
     whole = decide.__code__
 
-    with edited(("kernel.core.decide:decide", "return Decision(draft.events, draft.state)", "return None")):
+    with edited(("kernel.core.decide:decide", "return Decision(draft.events, draft.state, draft.data)", "return None")):
         assert decide.__code__ is not whole
 
     assert decide.__code__ is whole

@@ -7,7 +7,7 @@ import secrets
 import msgspec
 from msgspec.structs import replace
 
-from kernel.ports import Commit, Data, Dead, Head, Inbox, Live, Published, RunRef, Snapshot
+from kernel.ports import Commit, Data, Dead, Head, Inbox, Key, Live, Published, RunRef, Snapshot
 
 NOW = 1_893_456_000_000
 """A time in milliseconds, some years ahead, so that no store takes an item for expired."""
@@ -100,6 +100,11 @@ def inbox(id_: str = "e-1", **changes: object) -> Inbox:
         ttl=TTL,
     )
     return replace(base, **changes)
+
+
+def held(name: str, holder: str, was: str = "") -> Key:
+    """A business key that is held, or free if nobody is named."""
+    return Key(workflow="order", name=name, holder=holder, was=was, ttl=TTL)
 
 
 def published(ref: RunRef, seq: int, kind: str = "RunCompleted") -> Published:

@@ -14,7 +14,21 @@ import pytest
 from msgspec.structs import replace
 
 from kernel.errors import Unavailable
-from kernel.ports import HEAD, SNAPSHOT, Commit, Due, Guard, Head, HeadUpdate, Inbox, Refusal, RunRef, log_key
+from kernel.ports import (
+    HEAD,
+    SNAPSHOT,
+    Commit,
+    Due,
+    Guard,
+    Head,
+    HeadUpdate,
+    Inbox,
+    Key,
+    Refusal,
+    RunRef,
+    keys_of,
+    log_key,
+)
 from kernel.testing.conformance.examples import (
     NOW,
     commit,
@@ -23,6 +37,7 @@ from kernel.testing.conformance.examples import (
     fresh_ref,
     fresh_token,
     head,
+    held,
     inbox,
     live,
     snapshot,
@@ -31,7 +46,7 @@ from kernel.testing.conformance.examples import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel.ports import Item, Store
+    from kernel.ports import Item, Put, Store
 
 T = TypeVar("T")
 
@@ -45,6 +60,7 @@ UPDATE_GUARDS = tuple(
         Guard.SNAPSHOT_FORWARD,
         Guard.EVENT_IS_NEW,
         Guard.EVENT_IS_OPEN,
+        Guard.KEY_AS_SEEN,
     }
 )
 
@@ -91,6 +107,9 @@ class StoreContract:
             pytest.param(inbox(), id="event"),
             pytest.param(inbox("a.b:c_d-1", due=None, seq=7, body=b""), id="event-applied"),
             pytest.param(inbox(due=None, refused="zu spät"), id="event-refused"),
+            pytest.param(held("order-1:a@b.c_d", "r#0"), id="key"),
+            pytest.param(held("k", "", was="r#3"), id="key-freed"),
+            pytest.param(head(RunRef("acme", "r"), business_key="order-1"), id="head-with-key"),
         ],
     )
     def test_an_item_is_read_as_it_was_written(self, store: Store, item: Item) -> None:
@@ -222,6 +241,37 @@ class StoreContract:
         assert store.put(ref, applied, Guard.EVENT_IS_OPEN) is None
         assert store.put(ref, refused, Guard.EVENT_IS_OPEN) == Refusal(applied)
 
+    def test_guard_key_as_seen_lets_one_take_a_key_that_nobody_holds(self, store: Store) -> None:
+        keys = keys_of(fresh_token())
+        mine, other = held("k", "mine#0"), held("k", "other#0")
+        assert store.put(keys, mine, Guard.KEY_AS_SEEN) is None
+
+        assert store.put(keys, other, Guard.KEY_AS_SEEN) == Refusal(mine)
+        assert store.put(keys, held("k-2", "other#0"), Guard.KEY_AS_SEEN) is None
+        assert store.put(keys_of(fresh_token()), other, Guard.KEY_AS_SEEN) is None
+
+    def test_guard_key_as_seen_lets_a_key_go_over_from_who_was_seen_to_hold_it(self, store: Store) -> None:
+        keys = keys_of(fresh_token())
+        store.put(keys, held("k", "first#0"), Guard.KEY_AS_SEEN)
+        over = held("k", "second#0", was="first#0")
+
+        assert store.put(keys, over, Guard.KEY_AS_SEEN) is None
+        assert store.put(keys, held("k", "third#0", was="first#0"), Guard.KEY_AS_SEEN) == Refusal(over)
+        assert store.put(keys, held("k", "", was="first#0"), Guard.KEY_AS_SEEN) == Refusal(over), "it frees another's"
+
+    def test_guard_key_as_seen_takes_a_key_that_was_freed_for_one_that_nobody_holds(self, store: Store) -> None:
+        keys = keys_of(fresh_token())
+        store.put(keys, held("k", "first#0"), Guard.KEY_AS_SEEN)
+        free = held("k", "", was="first#0")
+        assert store.put(keys, free, Guard.KEY_AS_SEEN) is None
+
+        late = held("k", "late#0", was="first#0")
+        assert store.put(keys, late, Guard.KEY_AS_SEEN) == Refusal(free), "it is not as it was seen"
+        assert store.put(keys, held("k", "second#0"), Guard.KEY_AS_SEEN) is None
+
+    def test_guard_key_as_seen_takes_a_key_that_has_vanished_for_one_that_nobody_holds(self, store: Store) -> None:
+        assert store.put(keys_of(fresh_token()), held("k", "mine#1", was="gone#0"), Guard.KEY_AS_SEEN) is None
+
     # --- transactions -------------------------------------------------------------------------------------
 
     def test_a_transaction_writes_all_of_it_if_all_guards_hold(self, store: Store) -> None:
@@ -230,7 +280,7 @@ class StoreContract:
         settled, record = replace(accepted, due=None, seq=1), commit(1)
         store.put(ref, accepted, Guard.EVENT_IS_NEW)
 
-        assert store.put_all(ref, [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]) is None
+        assert store.put_all([(ref, record, Guard.COMMIT_IS_NEXT), (ref, settled, Guard.EVENT_IS_OPEN)]) is None
 
         assert store.get(ref, record.key) == record
         assert store.get(ref, settled.key) == settled
@@ -243,7 +293,7 @@ class StoreContract:
         store.put(ref, accepted, Guard.EVENT_IS_NEW)
         store.put(ref, other, Guard.COMMIT_IS_NEXT)
 
-        refused = store.put_all(ref, [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)])
+        refused = store.put_all([(ref, record, Guard.COMMIT_IS_NEXT), (ref, settled, Guard.EVENT_IS_OPEN)])
 
         assert refused is not None
         assert list(refused) == [Refusal(other), None]
@@ -254,13 +304,58 @@ class StoreContract:
         accepted = inbox()
         settled, record = replace(accepted, due=None, seq=1), commit(1)
         store.put(ref, accepted, Guard.EVENT_IS_NEW)
-        puts: list[tuple[Item, Guard]] = [(record, Guard.COMMIT_IS_NEXT), (settled, Guard.EVENT_IS_OPEN)]
-        assert store.put_all(ref, puts) is None
+        puts: list[Put] = [(ref, record, Guard.COMMIT_IS_NEXT), (ref, settled, Guard.EVENT_IS_OPEN)]
+        assert store.put_all(puts) is None
 
-        refused = store.put_all(ref, puts)
+        refused = store.put_all(puts)
 
         assert refused is not None
         assert list(refused) == [Refusal(record), Refusal(settled)]
+
+    def test_a_transaction_writes_to_several_partitions_or_to_none(self, store: Store) -> None:
+        one, two, keys = fresh_ref(), fresh_ref(), keys_of(fresh_token())
+        first, second = head(one, business_key="k"), head(two, business_key="k")
+
+        mine = held("k", f"{one.run}#0")
+        assert store.put_all([(one, first, Guard.RUN_IS_NEW), (keys, mine, Guard.KEY_AS_SEEN)]) is None
+        yours = held("k", f"{two.run}#0")
+        refused = store.put_all([(two, second, Guard.RUN_IS_NEW), (keys, yours, Guard.KEY_AS_SEEN)])
+
+        assert refused is not None
+        assert list(refused) == [None, Refusal(mine)]
+        assert (store.get(one, HEAD), store.get(two, HEAD)) == (first, None)
+        self.settled(lambda: list(store.due(first.due_shard, NOW * 2, 10)), [Due(one, NOW + 120_000)])
+        self.settled(lambda: [entry.ref for entry in store.runs(first.listing, "", "~", 10)], [one])
+
+    def test_of_many_runs_that_want_one_key_one_is_created(self, store: Store) -> None:
+        keys = keys_of(fresh_token())
+        refs = [fresh_ref() for _ in range(8)]
+
+        def contend(name: int, start: threading.Barrier) -> Key | None:
+            """Create a run with the key; gives who holds it, if that is another one."""
+            ref = refs[name]
+            key = held("k", f"{ref.run}#0")
+            puts: list[Put] = [
+                (ref, head(ref, business_key="k"), Guard.RUN_IS_NEW),
+                (keys, key, Guard.KEY_AS_SEEN),
+            ]
+            start.wait(timeout=60)
+            while True:
+                try:
+                    refused = store.put_all(puts)
+                except Unavailable:  # transactions that meet are cancelled, and may be tried again
+                    continue
+                if refused is None or refused[0] is not None:  # the latter: an earlier try that was cut off
+                    return None
+                assert refused[1] is not None
+                assert isinstance(refused[1].existing, Key)
+                return refused[1].existing
+
+        answers = _at_once(len(refs), contend)
+
+        (winner,) = [ref for ref, answer in zip(refs, answers, strict=True) if answer is None]
+        assert [answer.holder for answer in answers if answer is not None] == [f"{winner.run}#0"] * 7
+        assert [ref for ref in refs if store.get(ref, HEAD) is not None] == [winner]
 
     def test_of_many_transactions_for_one_event_one_applies_it(self, store: Store) -> None:
         ref = fresh_ref()
@@ -273,13 +368,13 @@ class StoreContract:
             start.wait(timeout=60)
             for seq in range(1, contenders + 1):
                 record = commit(seq, by=f"worker-{name}")
-                puts: list[tuple[Item, Guard]] = [
-                    (record, Guard.COMMIT_IS_NEXT),
-                    (replace(accepted, due=None, seq=seq), Guard.EVENT_IS_OPEN),
+                puts: list[Put] = [
+                    (ref, record, Guard.COMMIT_IS_NEXT),
+                    (ref, replace(accepted, due=None, seq=seq), Guard.EVENT_IS_OPEN),
                 ]
                 while True:
                     try:
-                        refused = store.put_all(ref, puts)
+                        refused = store.put_all(puts)
                         break
                     except Unavailable:  # transactions that meet are cancelled, and may be tried again
                         continue

@@ -77,7 +77,7 @@ class Bodies:
         acts = (*_ACTS, self._wait(timeout // 3), self._wait(timeout * 2), self._work(timeout))
 
         def body(ctx: Context[Any]) -> Note:
-            hand.enter(ctx.stage, timeout)
+            hand.enter(ctx.stage, timeout, ctx.key)
             claim = hand.claim(ctx.stage)
             chance = Chance(seed, claim)
             if doomed:
@@ -211,6 +211,13 @@ def taking(body: Callable[[Context[Any]], Note]) -> Sequence[Any]:
         return body(ctx)
 
     return root, one, two, three
+
+
+def given(takes: Any, function: Any) -> Any:  # noqa: ANN401 - a type, and a function whose types the decorator reads
+    """The function, of something else than most, if that is given."""
+    if takes is not None:
+        function.__annotations__["a"] = takes
+    return function
 
 
 def configured(body: Callable[[Context[Any]], Note]) -> Any:  # noqa: ANN401 - a function whose types the decorator reads

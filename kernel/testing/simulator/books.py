@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import Struct
 
 from kernel.core.definition import Definition, StageSpec, Strategy
 from kernel.core.events import COMPENSATE
+
+if TYPE_CHECKING:
+    from kernel.testing.simulator.moves import Moves
 
 Fail = Callable[[str, str], NoReturn]
 """Told the invariant's name and what was seen."""
@@ -63,6 +66,7 @@ class Books(Struct):
         paused: true time since when nothing of it may start; None if it may.
         resumes: true time before which it must not go on by itself; None if it never does.
         over: it has ended.
+        moves: where it is, if it is a machine.
     """
 
     builds: tuple[Definition, ...]
@@ -83,6 +87,12 @@ class Books(Struct):
     paused: int | None = None
     resumes: int | None = None
     over: bool = False
+    moves: Moves | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Something of it was begun."""
+        return bool(self.stages) or (self.moves is not None and bool(self.moves.state))
 
     @property
     def definition(self) -> Definition:
@@ -152,10 +162,13 @@ class Books(Struct):
     @property
     def at_leisure(self) -> bool:
         """The run has the default deadline, and its stages cannot wait for even a third of that."""
+        visits = 1 if self.moves is None else self.moves.taken + 1
+        if self.moves is not None and not self.moves.leads_on:
+            return False  # until somebody sends what it waits for
         waits = sum(
             (spec.poll.limit if spec.poll else 0)
             + (spec.callback.limit * spec.retry.attempts if spec.callback else 0)
             + sum(spec.retry.delay(failed, 0.0) for failed in range(1, spec.retry.attempts))
             for spec in self.definition.stages.values()
         )
-        return self.definition.deadline is None and waits + self.slept < LEISURE
+        return self.definition.deadline is None and waits * visits + self.slept < LEISURE

@@ -1,22 +1,22 @@
-"""What is deployed in a history: two workflows, of which one changes on the way; limits; and what each process gets."""
+"""What is deployed in a history: two workflows and maybe a machine, some of which change on the way; limits; ports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernel.core.definition import Definition
 from kernel.define.registry import Registry
 from kernel.shell.environment import DAY, HOUR, MINUTE, SECOND, Environment, Limits, NoDefinitions
 from kernel.shell.values import fetch
 from kernel.testing.memory import MemoryBlobs
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.flows import Flow, make_flow
+from kernel.testing.simulator.machines import make_machine
 from kernel.testing.simulator.places import Unwatched, WatchedSink, WatchedStore
 from kernel.testing.simulator.ports import ActorAlarm, ActorClock, Port, some_offset
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.traffic import Traffic
-from kernel.testing.simulator.watch import MADE_UP, Watch
+from kernel.testing.simulator.watch import GRAPHS, MACHINE, Watch
 from kernel.testing.simulator.world import EPOCH, Actor, World
 
 
@@ -30,8 +30,10 @@ class Deployment:
         plain: an environment that meets no faults, for who looks at the end.
     """
 
-    def __init__(self, world: World, traffic: Traffic, hand: Stagehand, further: Sequence[Flow]) -> None:
-        """Deploy made-up workflows, and ``further`` ones."""
+    def __init__(
+        self, world: World, traffic: Traffic, hand: Stagehand, further: Sequence[Flow], *, machines: bool = False
+    ) -> None:
+        """Deploy made-up workflows, a made-up machine if any are wanted, and ``further`` ones."""
         chance = self._chance = Chance(world.seed, "deployment")
         self.limits = Limits(
             chain_cap=chance.pick((1, 2, 1_000, 1_000)),
@@ -46,6 +48,7 @@ class Deployment:
         )
         self._world = world
         self._traffic = traffic
+        self._machines = machines
         self.watch = Watch(world, traffic, self.limits, self._flows(hand, further))
         self.store = WatchedStore(world, self.watch)
         self._sink = WatchedSink(world, self.watch)
@@ -54,8 +57,8 @@ class Deployment:
         self.plain = self.environment(still, NoDefinitions(), bare=True)
         self.watch.fetch = lambda ref, value: fetch(self.plain, ref, value)
 
-    def _flows(self, hand: Stagehand, further: Sequence[Flow]) -> Mapping[tuple[str, int], tuple[Definition, ...]]:
-        """Two workflows; one changes on the way, and the old version goes or stays. Policies may change, too."""
+    def _flows(self, hand: Stagehand, further: Sequence[Flow]) -> Mapping[tuple[str, int], tuple[Flow, ...]]:
+        """Two workflows, maybe a machine; one of each changes, its old version goes or stays. Policies may, too."""
         chance, seed = self._chance, self._world.seed
         silent = self._traffic.silent
         others = {(flow.id, flow.version): flow for flow in further}.values()
@@ -65,22 +68,25 @@ class Deployment:
         policies = Chance(seed, "policies")
         self._rebuilt_at = EPOCH + policies.pick((30 * SECOND, 5 * MINUTE, HOUR))
         self._builds: list[tuple[Registry, Registry, Registry]] = []
-        builds: dict[tuple[str, int], tuple[Definition, ...]] = {}
+        builds: dict[tuple[str, int], tuple[Flow, ...]] = {}
         for build in range(2 if not silent and policies.happens(0.3) else 1):
-            one, two = (make_flow(hand, seed, id_, build=build) for id_ in MADE_UP)
+            one, two = (make_flow(hand, seed, id_, build=build) for id_ in GRAPHS)
             newer = make_flow(hand, seed, one.id, 2, build)
-            both = Registry(one, newer, two, *others)
-            new = Registry(newer, two, *others, *((one,) if keeps else ()))
-            self._builds.append((Registry(one, two, *others), new, both))
+            old_machine, new_machine = (
+                [make_machine(hand, seed, MACHINE, version, build)] if self._machines else [] for version in (1, 2)
+            )
+            both = Registry(one, newer, two, *old_machine, *new_machine, *others)
+            new = Registry(newer, two, *new_machine, *others, *((one, *old_machine) if keeps else ()))
+            self._builds.append((Registry(one, two, *old_machine, *others), new, both))
             for flow in both:
                 key = (flow.id, flow.version)
-                builds[key] = (*builds.get(key, ()), flow.definition)
+                builds[key] = (*builds.get(key, ()), flow)
         return builds
 
     @property
     def listens(self) -> bool:
         """Whether any of the workflows that were made up waits for events."""
-        return any(flow.definition.events for build in self._builds for flow in build[0] if flow.id in MADE_UP)
+        return any(flow.definition.events for build in self._builds for flow in build[0] if flow.id in GRAPHS)
 
     def registry(self, actor: Actor) -> Registry:
         """The workflows that a process has: those of the day, or now and then those of the other version or build."""

@@ -18,6 +18,7 @@ from kernel.ports import (
     Guard,
     Head,
     HeadUpdate,
+    Key,
     Live,
     Poke,
     Published,
@@ -54,6 +55,8 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             return f"head({value.status}, {due}due_seq {value.due_seq}, published {value.published})"
         case Commit():
             return f"{value.key} by {value.by} [{', '.join(map(event_text, events_of(value)))}] {value.token[:SHORT]}"
+        case Key():
+            return f"{value.key} held by {value.holder[:SHORT] or 'nobody'}, was {value.was[:SHORT] or 'nobody'}"
         case Snapshot():
             return f"snapshot({value.seq})"
         case Data() | Live() | Dead():
@@ -93,10 +96,14 @@ def events_of(commit: Commit) -> tuple[AnyEvent, ...]:
     return decode_events(commit.v, commit.events, commit.key)
 
 
+_SUBJECTS = ("stage", "transition", "state", "timer", "event")
+"""What an event is about, in order of preference."""
+
+
 def event_text(event: AnyEvent) -> str:
     """An event in a word or two."""
     fields = asdict(event)
-    stage = fields.get("stage", "")
+    stage = next((fields[name] for name in _SUBJECTS if fields.get(name)), "")
     attempt = f"#{fields['attempt']}" if fields.get("attempt") else ""
     error = getattr(event, "error", None)
     kind = f" ({error.kind})" if error is not None and error is not UNSET else ""

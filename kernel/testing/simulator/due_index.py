@@ -50,6 +50,10 @@ class DueIndex:
         """Whether a run's retention is over by every clock: now, or at another true time."""
         return (self._world.now if now is None else now) >= head.expires + self._slack
 
+    def maybe_expired(self, head: Head) -> bool:
+        """Whether a run's retention is over by some clock."""
+        return self._world.now + self._slack >= head.expires
+
     def read(self, seen: Seen) -> None:
         """Something of a run was read: by a tick only if it has moved ``due`` itself, so that no other looks as well.
 
@@ -69,8 +73,8 @@ class DueIndex:
         fail, limits = self._world.fail, self._limits
         near = now + limits.look_grace + self._slack
         due = head.due
-        if due is None and now + self._slack >= head.expires:
-            return  # its retention is over, by some clock
+        if due is None and self.maybe_expired(head):
+            return
         if state.status.finished:
             if due is None and head.status != state.status.value:
                 fail("status-is-true", f"a run that is {state.status} is left as {head.status}")

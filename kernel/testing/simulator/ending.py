@@ -43,6 +43,9 @@ def ends(books: Books, event: RunCompleted | RunFailed | RunCancelled, when: int
                 books.fail("cancel-wins-whole", "a cancelled run completes")
             stages = (id_ for id_ in books.definition.stages if not id_.startswith(COMPENSATE))
             left = [id_ for id_ in stages if not books.passed(id_)]
+            if books.moves is not None:
+                books.moves.completes()
+                left = []
             if left:
                 books.fail("order-holds", f"the run completes without {', '.join(left)}")
         case RunFailed() if event.error.kind == "DeadlineExceeded":
@@ -65,8 +68,10 @@ def _nothing_to_undo(books: Books, event: RunFailed | RunCancelled) -> None:
         promised = books.definition.undo_on_cancel
     elif any(failed):
         promised = all(Strategy.COMPENSATE in strategies for strategies in failed)
+    elif books.moves is not None and books.moves.may_fail(event.error):
+        return
     else:
-        books.fail("order-holds", "the run fails, though no stage has")
+        books.fail("order-holds", f"the run fails, though no stage has: {event.error.kind}: {event.error.message}")
     if promised and books.to_undo():
         books.fail("what-is-to-be-undone-is", f"{type(event).__name__}, and nothing of {books.done} is undone")
 
@@ -76,6 +81,10 @@ def reopened(books: Books, event: RunReopened) -> None:
     if not books.over:
         books.fail("cancel-wins-whole", "a run that goes on was reopened")
     _resets(books, event)
+    if books.moves is not None:
+        books.moves.reopened()
+        if not event.reason:
+            books.fail("transitions-fit", "a machine goes on from another place than where it is")
     books.over = books.cancelled = False
     books.deadline = event.deadline
     books.undo, books.undone = None, 0

@@ -11,7 +11,17 @@ from kernel.define.context import Context
 from kernel.define.policy import OnCancel, Retry
 from kernel.define.startable import Startable
 from kernel.define.workflow import Workflow
-from kernel.testing.simulator.bodies import Bodies, Note, Options, Ticket, configured, make_stage, suspending, taking
+from kernel.testing.simulator.bodies import (
+    Bodies,
+    Note,
+    Options,
+    Ticket,
+    configured,
+    given,
+    make_stage,
+    suspending,
+    taking,
+)
 from kernel.testing.simulator.chance import Chance, mix
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.world import EPOCH
@@ -27,13 +37,14 @@ def make_flow(hand: Stagehand, seed: int, id_: str, version: int = 1, build: int
 
     Another ``build`` of the same version has the same fingerprint, but other policies for failure.
     """
-    return _Maker(hand, seed, id_, version, build).flow()
+    return Maker(hand, seed, id_, version, build).flow()
 
 
-class _Maker:
+class Maker:
     """Makes one workflow."""
 
     def __init__(self, hand: Stagehand, seed: int, id_: str, version: int, build: int) -> None:
+        """Of a seed and a name, its version and its build."""
         self._seed = mix(seed, crc32(id_.encode()), version)
         self._policies = Chance(self._seed, f"build-{build}") if build else None
         self._chance = Chance(self._seed, "flow")
@@ -51,6 +62,7 @@ class _Maker:
         self._callbacks = callbacks if callbacks.happens(0.4) else None
 
     def flow(self) -> Flow:
+        """It."""
         chance = self._chance
         long = chance.happens(0.06)
         wide = not long and chance.happens(0.02)  # many stages after one, none of which begins
@@ -130,8 +142,8 @@ class _Maker:
     def _condition(self) -> Callable[[object], bool]:
         return _condition(self._chance.pick((True, True, False, None)))
 
-    def _made(self, number: int, inputs: int) -> tuple[Any, bool]:
-        """A stage, and whether it has a configuration."""
+    def _made(self, number: int, inputs: int, takes: Any = None) -> tuple[Any, bool]:  # noqa: ANN401 - a type
+        """A stage, and whether it has a configuration; one that takes something else than others may say so."""
         chance = self._chance
         id_ = f"s{number}"
         once = chance.happens(0.1)
@@ -161,13 +173,13 @@ class _Maker:
                 "every": timedelta(seconds=every),
                 "limit": timedelta(seconds=chance.pick((2, 5, 20) if pending < MANY else (MANY + 9,)) * every),
             }
-            return make_stage(**options)(suspending(body)).named(id_), False
+            return make_stage(**options)(given(takes, suspending(body))).named(id_), False
         if inputs == 1 and not has_options and self._callbacks and self._callbacks.happens(0.6):
-            return self._asking(body, options).named(id_), False
+            return self._asking(body, options, takes).named(id_), False
         function = configured(body) if has_options else taking(body)[inputs]
-        return make_stage(**options)(function).named(id_), has_options
+        return make_stage(**options)(given(takes, function)).named(id_), has_options
 
-    def _asking(self, body: Callable[[Context[Any]], Note], options: dict[str, Any]) -> Any:  # noqa: ANN401 - a stage, of whatever type
+    def _asking(self, body: Callable[[Context[Any]], Note], options: dict[str, Any], takes: Any) -> Any:  # noqa: ANN401 - a stage, of whatever type
         """A stage that a third party answers, in a workflow that has any."""
         assert self._callbacks is not None  # noqa: S101 - the caller asked
         limit = self._callbacks.pick((20, 600, 1_000, 7_200, 7_200))
@@ -178,7 +190,7 @@ class _Maker:
         else:
             heartbeat = None
         silent = None if heartbeat is None else heartbeat * 1_000
-        return make_stage(**options)(self._bodies.asking(body, limit * 1_000, silent))
+        return make_stage(**options)(given(takes, self._bodies.asking(body, limit * 1_000, silent)))
 
 
 def is_even(_given: object, event: Note) -> bool:

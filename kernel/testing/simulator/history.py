@@ -25,7 +25,7 @@ from kernel.testing.simulator.people import ASKS, PAUSING, Order, People
 from kernel.testing.simulator.ports import some_offset
 from kernel.testing.simulator.stagehand import Stagehand
 from kernel.testing.simulator.traffic import Message, Traffic
-from kernel.testing.simulator.watch import MADE_UP
+from kernel.testing.simulator.watch import GRAPHS, MACHINE, MADE_UP
 from kernel.testing.simulator.weather import Weather
 from kernel.testing.simulator.world import EPOCH, Actor, Broken, World
 
@@ -43,6 +43,8 @@ LASTS = 10 * HOUR
 OFF = 5 * HOUR
 """How long no tick comes, when none comes for long; longer than some runs are kept."""
 NEVER = 1 << 60
+MACHINES = 0.35
+"""Share of histories with a machine."""
 WORKERS = 3
 """Invocations at once, frozen ones apart."""
 
@@ -127,8 +129,12 @@ class _History:
         self._further = further
         self._often = often
         hand = Stagehand(self.world)
-        self._deployment = Deployment(self.world, self._traffic, hand, [flow for flow, _ in further])
+        machines = Chance(seed, "machines")
+        self._machines = machines if machines.happens(MACHINES) else None
+        flows = [flow for flow, _ in further]
+        self._deployment = Deployment(self.world, self._traffic, hand, flows, machines=self._machines is not None)
         self.watch = self._deployment.watch
+        hand.visit = self.watch.visit
         hand.give = Parties(self.world, self.watch, self._deployment.equip, self._cancel).given
         self._people = People(self.world, self.watch, self._traffic, self._deployment.equip)
         self._pauses = Chance(seed, "pauses") if Chance(seed, "paused").happens(0.5) else None
@@ -171,20 +177,12 @@ class _History:
             order = Order("acme", "one", f"key-{number}", Ticket(), None)
             world.plan(EPOCH + chance.below(MINUTE), partial(self._people.place, order))
         for number in range(chance.pick((1, 1, 2, 3))):
-            order = Order(
-                tenant=chance.pick(("acme", "acme", "globex")),
-                workflow=chance.pick(MADE_UP),
-                key=None if chance.happens(0.1) else f"key-{chance.below(2)}",
-                input=Ticket(text="x" * chance.pick((0, 10, 300, 900))),
-                preset=chance.pick((None, "big")),
-            )
-            if self._further and chance.happens(self._often):
-                flow, given = chance.pick(self._further)
-                order = replace(order, workflow=flow.id, input=given, preset=None)
+            order = self._order()
             at = EPOCH + chance.below(10 * SECOND if not number else lasts)
             for _ in range(chance.pick((1, 1, 2))):
                 world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
         self._plan_events(lasts)
+        self._plan_keys(lasts)
         for _ in range(2):
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
@@ -194,6 +192,23 @@ class _History:
                 self._pause(EPOCH + pauses.below(pauses.pick((lasts, MINUTE, 20 * SECOND))), pauses)
         for _ in range(3 if self._deployment.limits.retention < lasts else 0):  # about what is gone by then
             self._ask(EPOCH + lasts - chance.below(HOUR))
+
+    def _order(self) -> Order:
+        """What somebody will start."""
+        chance = self._chance
+        order = Order(
+            tenant=chance.pick(("acme", "acme", "globex")),
+            workflow=chance.pick(GRAPHS),
+            key=None if chance.happens(0.1) else f"key-{chance.below(2)}",
+            input=Ticket(text="x" * chance.pick((0, 10, 300, 900))),
+            preset=chance.pick((None, "big")),
+        )
+        if self._further and chance.happens(self._often):
+            flow, given = chance.pick(self._further)
+            return replace(order, workflow=flow.id, input=given, preset=None)
+        if self._machines and self._machines.happens(0.8):
+            return replace(order, workflow=MACHINE)
+        return order
 
     def _plan_events(self, lasts: int) -> None:
         """What is sent to runs from outside, if any of them may wait for it; and in some histories, more cancels."""
@@ -205,6 +220,33 @@ class _History:
         for _ in range(chance.below(12) if self._deployment.listens else 0):
             at = EPOCH + chance.below(chance.pick((lasts, lasts, MINUTE)))
             self.world.plan(at, partial(self._people.send, chance))
+        if machines := self._machines:
+            for number in range(machines.below(100)):
+                at = EPOCH + machines.below(machines.pick((lasts, lasts, 10 * MINUTE, MINUTE)))
+                self.world.plan(at, partial(self._people.tell, number))
+
+    def _plan_keys(self, lasts: int) -> None:
+        """In some histories, starts with business keys of a small set, and what lets such runs end and go on again."""
+        chance = Chance(self.world.seed, "business keys")
+        if not chance.happens(0.3):
+            return
+        tenant, workflow = chance.pick(("acme", "globex")), chance.pick(MADE_UP)
+        for number in range(2 + chance.below(4)):
+            order = Order(
+                tenant=tenant,
+                workflow=workflow,
+                key=None if chance.happens(0.3) else f"key-of-{number}",
+                input=Ticket(text="x" * chance.pick((0, 10, 900))),
+                preset=None,
+                business_key=chance.pick(("o-1", "o-1", "o-1", "o-2")),
+            )
+            at = EPOCH + chance.below(chance.pick((3 * SECOND, MINUTE, lasts)))
+            for _ in range(chance.pick((1, 1, 2))):
+                self.world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
+        for _ in range(chance.below(8)):
+            at = EPOCH + chance.below(chance.pick((MINUTE, lasts)))
+            what = chance.pick(("rerun", "rerun", "revive", "revive", "retry", "cancel"))
+            self.world.plan(at, partial(self._people.ask, what, chance))
 
     def _ask(self, at: int) -> None:
         """Have somebody ask for something at a time."""

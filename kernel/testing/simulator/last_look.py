@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.json import encode
 
-from kernel.core.definition import EVENT, RUN_INPUT
+from kernel.core.definition import DATA, EVENT, RUN_INPUT
 from kernel.core.state import StageStatus, State
 from kernel.errors import LogError
 from kernel.ports import HEAD, LOG, log_key
@@ -80,8 +80,12 @@ def _outcomes(seen: Seen, session: Session) -> dict[str, bytes]:
             continue
         if id_ in books.definition.code:
             texts[id_] = seen.recorded[id_, stage.seq][1]
-        elif id_ in books.taken:  # what a wait gives is what its event carries; a timer gives nothing
+        elif (
+            books.moves is None and id_ in books.taken
+        ):  # what a wait gives is what its event carries; a timer gives nothing
             texts[id_] = seen.recorded[EVENT + books.taken[id_], stage.seq][1]
+    if books.moves is not None and books.moves.state:
+        texts[DATA] = books.moves.text
     return texts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.shell.environment import SECOND, Limits
+from kernel.shell.environment import HOUR, SECOND, Limits
 from kernel.testing.simulator.books import HELD, Books
 from kernel.testing.simulator.world import World
 
@@ -20,7 +20,7 @@ class Lateness:
     - a run that was created begins;
     - a stage that was scheduled is started, or one whose lease was found to be over is settled;
     - a retry is started, a timer fires, a check is made (and is over within its timeout);
-    - an external event that was accepted is applied;
+    - an external event that was accepted is applied, by a machine once it is in a state that can tell;
     - an attempt whose lease is over is reaped;
     - a paused run whose time has come goes on, and what of the above it held back is done from then on;
     - a run past its deadline is failed,
@@ -46,10 +46,10 @@ class Lateness:
             return  # which is all that it needs now
         if books.resumes is not None:
             self._judge("the end of a pause", books.resumes, books)
-        if not books.stages and books.paused is None:
+        if not books.begun and books.paused is None:
             self._judge("the beginning of the run", books.began, books)
         for id_, since in books.waiting.items():
-            self._judge(f"the event {id_}", since, books)
+            self._judge_event(id_, since, books)
         held = HELD if books.paused is not None else frozenset[str]()
         for id_, stage in ((id_, stage) for id_, stage in books.stages.items() if stage.status not in held):
             match stage.status:
@@ -70,6 +70,16 @@ class Lateness:
                     self._judge(f"the end of the lease of {id_}", max(stage.due, until), books)
                 case _:
                     pass
+
+    def _judge_event(self, id_: str, since: int, books: Books) -> None:
+        """An event waits where a machine cannot tell; the longer it has waited, the more rarely is it looked at."""
+        moves, backoff = books.moves, 0
+        if moves is not None:
+            if moves.waits:
+                return
+            backoff = min(HOUR, max(0, moves.since - since))
+            since = max(since, moves.since)
+        self._judge(f"the event {id_}", since, books, takes=backoff)
 
     def _judge(self, what: str, since: int, books: Books, takes: int = 0) -> None:
         late = self._world.now - since

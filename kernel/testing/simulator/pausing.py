@@ -11,6 +11,7 @@ from kernel.core.events import (
     StageScheduled,
     StageSkipped,
     StageStarted,
+    StateEntered,
     TimerFired,
     TimerSet,
 )
@@ -34,7 +35,7 @@ def holds(books: Books, event: AnyEvent) -> None:
             pass  # nor is what it says lost
         case StageCompleted(stage=id_) | StageFailed(stage=id_) if books.of(id_).status == "suspended":
             books.fail("paused-is-paused", f"{id_} is checked in a paused run: {event}")
-        case StageScheduled() | StageSkipped() | StageFailed() | TimerSet() if not books.stages:
+        case StageScheduled() | StageSkipped() | StageFailed() | TimerSet() | StateEntered() if not books.begun:
             books.fail("paused-is-paused", f"a paused run begins: {event}")
         case _:
             pass

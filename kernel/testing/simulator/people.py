@@ -7,10 +7,11 @@ from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
+from pydantic import BaseModel
 
 from kernel.core.events import AnyEvent, CompensationStarted, RunCancelled, RunPaused, RunResumed
 from kernel.define.registry import Registry
-from kernel.errors import Conflict, NotFound, OnewriteError, Refused
+from kernel.errors import Conflict, Forbidden, KeyHeld, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
@@ -24,12 +25,19 @@ from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
+from kernel.testing.simulator.machines import EVENTS, ROLES
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
 
 Equip = Callable[[Actor], tuple[Environment, Registry]]
 """Gives an actor its ports, and the workflows that its deployment has."""
+
+
+PAUSE = (0.1, 0.5, 2, 10, 100, 1_000)
+"""Seconds until whoever wants a business key asks again that another run holds."""
+WAITS = 15
+"""How often they do."""
 
 
 class Order(Struct, frozen=True):
@@ -39,6 +47,7 @@ class Order(Struct, frozen=True):
         tenant, workflow, key: what for.
         input: the run's input.
         preset: the configuration.
+        business_key: what the run is about.
     """
 
     tenant: str
@@ -46,6 +55,7 @@ class Order(Struct, frozen=True):
     key: str | None
     input: object
     preset: str | None
+    business_key: str | None = None
 
 
 class People:
@@ -59,7 +69,7 @@ class People:
     def __init__(self, world: World, watch: Watch, traffic: Traffic, equip: Equip) -> None:
         """Nobody has asked for anything."""
         self.accepted: dict[RunRef, Order] = {}
-        self.sent: dict[tuple[RunRef, str], Note] = {}
+        self.sent: dict[tuple[RunRef, str], BaseModel] = {}
         self._world = world
         self._watch = watch
         self._traffic = traffic
@@ -70,9 +80,18 @@ class People:
 
         def work(actor: Actor) -> None:
             env, registry = self._equip(actor)
+            patience = WAITS
             while True:
+                since = self._world.now
                 try:
                     self._start(env, registry, order)
+                except KeyHeld as held:
+                    self._watch.keys.held(RunRef(order.tenant, held.run), since)
+                    self._world.say(actor, f"start: {held}")
+                    patience -= 1
+                    if not patience:
+                        return
+                    env.clock.sleep(actor.chance.pick(PAUSE))
                 except Refused:
                     return
                 except OnewriteError as error:
@@ -89,7 +108,16 @@ class People:
         workflow = registry.latest(order.workflow)
         if order.preset is not None and order.preset not in workflow.presets:
             order = replace(order, preset=None)
-        started = start(env, workflow, order.input, tenant=order.tenant, by="api", key=order.key, preset=order.preset)
+        started = start(
+            env,
+            workflow,
+            order.input,
+            tenant=order.tenant,
+            by="api",
+            key=order.key,
+            preset=order.preset,
+            business_key=order.business_key,
+        )
         other = self.accepted.setdefault(started.ref, order)
         if other != order and (other.input, other.tenant) != (order.input, order.tenant):
             self._world.fail("accepted-is-kept", f"{order} was answered with the run of {other}")
@@ -248,6 +276,52 @@ class People:
                 self._world.fail("accepted-is-kept", f"{id_} was acknowledged, and is nowhere")
 
         self._world.spawn("client", work)
+
+    def tell(self, number: int) -> None:
+        """Send an event to some machine: mostly one that fits, from who may; the same again, now and then."""
+        chance = Chance(self._world.seed, "tell", number)
+        refs = [ref for ref, seen in self._watch.runs.items() if seen.witness.books.moves is not None]
+        if not refs:
+            return
+        going = [ref for ref in refs if not self._watch.runs[ref].state.status.finished]
+        ref, id_ = chance.pick(going if going and chance.happens(0.9) else refs), f"m-{chance.below(100)}"
+
+        def work(actor: Actor) -> None:
+            actor.touches = ref
+            env, _ = self._equip(actor)
+            name, roles = self._said_to(ref, chance)
+            event = EVENTS[name](text="x" * chance.pick((0, 1, 2, 700)))
+            for _ in range(chance.pick((1, 1, 1, 2))):
+                self._tell(actor, env, ref, id_, event, roles)
+
+        self._world.spawn("client", work)
+
+    def _said_to(self, ref: RunRef, chance: Chance) -> tuple[str, tuple[str, ...]]:
+        """An event, and as who it is sent."""
+        moves = self._watch.runs[ref].witness.books.moves
+        if moves is not None and moves.wanted and chance.happens(0.75):
+            rule = chance.pick(moves.wanted)
+            if rule.event in EVENTS:
+                return rule.event, rule.roles
+        return chance.pick(tuple(EVENTS)), chance.pick(((), ROLES[:1], ROLES[1:], ROLES))
+
+    def _tell(
+        self, actor: Actor, env: Environment, ref: RunRef, id_: str, event: BaseModel, roles: tuple[str, ...]
+    ) -> None:
+        moves = self._watch.runs[ref].witness.books.moves
+        name = type(event).__name__
+        try:
+            accept(env, ref, name, event, by="api", id_=id_, roles=roles)
+        except OnewriteError as error:
+            self._world.judge(error)
+            self._world.say(actor, f"tell: {type(error).__name__}: {error}")
+            if isinstance(error, Forbidden) and moves and not moves.forbidden(name, roles, actor.began):
+                self._world.fail("transitions-fit", f"{name} of {roles} is forbidden in {moves.ahead}, which takes it")
+            return
+        if self.sent.setdefault((ref, id_), event) != event:
+            self._world.fail("accepted-is-kept", f"two events were accepted as {id_}")
+        if id_ not in self._watch.runs[ref].inbox:
+            self._world.fail("accepted-is-kept", f"{id_} was acknowledged, and is nowhere")
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernel.ports import HEAD, INBOX, Due, Guard, Head, HeadUpdate, Inbox, Item, Published, Refusal, RunRef
+from kernel.ports import HEAD, INBOX, Due, Guard, Head, HeadUpdate, Inbox, Item, Published, Put, Refusal, RunRef
 from kernel.shell.environment import SECOND
 from kernel.testing.memory import MemoryStore
 from kernel.testing.simulator.chance import Chance
@@ -39,13 +39,14 @@ class WatchedStore(MemoryStore):
             self._written(ref, item, existing)
         return refusal
 
-    def put_all(self, ref: RunRef, puts: Sequence[tuple[Item, Guard]]) -> Sequence[Refusal | None] | None:
+    def put_all(self, puts: Sequence[Put]) -> Sequence[Refusal | None] | None:
         """Put several, or none, under the watch's eyes."""
-        self._crumble(ref)
-        before = [super(WatchedStore, self).get(ref, item.key) for item, _ in puts]
-        refusals = super().put_all(ref, puts)
+        for ref in {ref: None for ref, _, _ in puts}:
+            self._crumble(ref)
+        before = [super(WatchedStore, self).get(ref, item.key) for ref, item, _ in puts]
+        refusals = super().put_all(puts)
         if refusals is None:
-            for (item, _), existing in zip(puts, before, strict=True):
+            for (ref, item, _), existing in zip(puts, before, strict=True):
                 self._written(ref, item, existing)
         return refusals
 
@@ -81,6 +82,11 @@ class WatchedStore(MemoryStore):
     def _crumble(self, ref: RunRef) -> None:
         """Of what is past its time to live, let some vanish: no store says when it deletes that, or in what order."""
         acting, now = self._world.acting, self._world.now
+        if acting is not None and not ref.run:
+            past = [key.key for key in super().range(ref, "", HIGHEST, limit=100) if key.ttl * 1000 <= now]
+            if past and self._world.weather.strikes("vanished", acting.chance, f"{acting.name}.{acting.calls}"):
+                self.delete(ref, acting.chance.pick(past))
+            return
         head = super().get(ref, HEAD)
         if acting is None or not isinstance(head, Head) or now < head.expires + self._clocks - SECOND:
             return

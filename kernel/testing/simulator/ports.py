@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from kernel.errors import CorruptLog, InfrastructureError, Unavailable
-from kernel.ports import Commit, Data, Dead, Head, Inbox, Live, Snapshot, Unreadable
+from kernel.ports import Commit, Data, Dead, Head, Inbox, Key, Live, Snapshot, Unreadable
 from kernel.testing.faults import Crash
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.describe import call_line
@@ -139,7 +139,7 @@ def garble(answer: object, chance: Chance) -> object:  # noqa: PLR0911 - one cas
             return chance.pick((*broken_snapshot, _unreadable(answer.key)))
         case Data():
             return chance.pick((replace(answer, body=answer.body[:-1]), _unreadable(answer.key), None))
-        case Head() | Dead() | Inbox():
+        case Head() | Dead() | Inbox() | Key():
             return chance.pick((_unreadable(answer.key), None))
         case bytes():
             return chance.pick((answer[:-1], None))

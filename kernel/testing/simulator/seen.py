@@ -5,8 +5,18 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kernel.core.codec import initial_state
-from kernel.core.definition import EVENT
-from kernel.core.events import AnyEvent, EventReceived, RunCreated, StageCompleted, StageSuspended, Value
+from kernel.core.definition import DATA, EVENT
+from kernel.core.events import (
+    AnyEvent,
+    EventReceived,
+    RunCreated,
+    StageCompleted,
+    StageSuspended,
+    StateEntered,
+    TransitionStarted,
+    TransitionTaken,
+    Value,
+)
 from kernel.core.evolve import fold
 from kernel.core.state import State
 from kernel.ports import Commit, Head, Inbox, RunRef
@@ -61,6 +71,8 @@ def values_of(event: AnyEvent) -> list[tuple[str, Value]]:
             return [(event.stage, event.output)]
         case EventReceived():
             return [(EVENT + event.event, event.payload)]
+        case StateEntered() | TransitionStarted() | TransitionTaken():
+            return [] if event.data is None else [(DATA, event.data)]
         case StageSuspended():
             return [] if event.state is None else [(event.stage, event.state)]
         case _:

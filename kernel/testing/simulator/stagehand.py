@@ -16,6 +16,7 @@ class Stagehand:
     Attributes:
         meddle: has somebody ask for something at a time.
         give: gives somebody a callback token, for so long, with so long between heartbeats.
+        visit: tells by which visit of a machine's state a commit was made.
     """
 
     def __init__(self, world: World) -> None:
@@ -24,7 +25,9 @@ class Stagehand:
         self.give: Callable[[str, int, int | None], None] = lambda _token, _limit, _heartbeat: None
         self._world = world
         self._chance = Chance(world.seed, "stagehand")
+        self.visit: Callable[[RunRef, int], int] = lambda _ref, _seq: 0
         self._bodies: set[tuple[RunRef, int]] = set()
+        self._keys: dict[str, int] = {}
 
     @property
     def calm(self) -> bool:
@@ -36,8 +39,8 @@ class Stagehand:
         acting = self._world.acting
         return acting.claims.get(stage, (0, 0))[0] if acting else 0
 
-    def enter(self, stage: str, timeout: int) -> None:
-        """A body begins: once for each claim, within its lease, and with time enough to end."""
+    def enter(self, stage: str, timeout: int, key: str) -> None:
+        """A body begins: once for each claim, within its lease, with time enough to end, and with a key of its own."""
         world, actor = self._world, self._world.acting
         assert actor is not None  # noqa: S101 - bodies run in actors
         assert actor.touches is not None  # noqa: S101 - which are about one run
@@ -47,6 +50,9 @@ class Stagehand:
         if (actor.touches, claim) in self._bodies:
             world.fail("stale-cannot-run", f"the body of {stage} runs twice for claim {claim}")
         self._bodies.add((actor.touches, claim))
+        visit = self.visit(actor.touches, claim)
+        if self._keys.setdefault(key, visit) != visit:
+            world.fail("keys-tell-visits-apart", f"{key} is that of an earlier visit, too")
         if world.now > lease and not actor.stood:
             world.fail("stale-cannot-run", f"the body of {stage} begins {world.now - lease} ms after its lease")
         if actor.dies_at is not None and world.now + timeout > actor.dies_at:

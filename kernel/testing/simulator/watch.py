@@ -1,7 +1,8 @@
 """The watch: sees every write at the moment it takes effect, and says which invariant it breaks.
 
 It judges the log, the heads and what else is stored; ``witness`` and ``ending`` judge what a log says, ``due_index``
-who finds a run, ``lateness`` when, ``published`` what the sink is given, and ``last_look`` what is there at the end.
+who finds a run, ``lateness`` when, ``business_keys`` who holds which, ``published`` what the sink is given, and
+``last_look`` what is there at the end.
 """
 
 from __future__ import annotations
@@ -13,23 +14,44 @@ from kernel.core.codec import decode_snapshot, initial_state
 from kernel.core.definition import Definition
 from kernel.core.events import AnyEvent, EventReceived, RunCreated, RunFailed, StageStarted, Value
 from kernel.core.evolve import fold
-from kernel.ports import Commit, Data, Dead, Guard, Head, HeadUpdate, Inbox, Item, Live, Published, RunRef, Snapshot
+from kernel.ports import (
+    Commit,
+    Data,
+    Dead,
+    Guard,
+    Head,
+    HeadUpdate,
+    Inbox,
+    Item,
+    Key,
+    Live,
+    Published,
+    RunRef,
+    Snapshot,
+    business_key,
+    keys_of,
+    readable,
+)
 from kernel.shell import heads
 from kernel.shell.environment import Environment, Limits
 from kernel.shell.load import creation, events_of
 from kernel.testing.simulator import last_look
 from kernel.testing.simulator.books import Books
+from kernel.testing.simulator.business_keys import BusinessKeys
 from kernel.testing.simulator.due_index import DueIndex
+from kernel.testing.simulator.flows import Flow
 from kernel.testing.simulator.last_look import plain
 from kernel.testing.simulator.lateness import Lateness
+from kernel.testing.simulator.moves import Moves, rules_of
 from kernel.testing.simulator.published import Outbox
-from kernel.testing.simulator.seen import Seen, values_of
+from kernel.testing.simulator.seen import INPUT, Seen, values_of
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.witness import EXPECTED_ERRORS, GARBLED, Witness
 from kernel.testing.simulator.world import Actor, World
 
-MADE_UP = ("one", "two")
-"""Ids of the workflows that the simulator makes up."""
+GRAPHS, MACHINE = ("one", "two"), "three"
+MADE_UP = (*GRAPHS, MACHINE)
+"""Ids of the workflows, and of the machine, that the simulator makes up."""
 
 
 class Watch:
@@ -40,10 +62,11 @@ class Watch:
         states: abstract states that were reached, as digests.
         fetch: gives the text of a recorded value.
         overdue: told of each run that is failed by its deadline.
+        keys: judges who holds which business key.
     """
 
     def __init__(
-        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Definition, ...]]
+        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Flow, ...]]
     ) -> None:
         """See nothing yet."""
         self.runs: dict[RunRef, Seen] = {}
@@ -53,9 +76,11 @@ class Watch:
         self._world = world
         self._traffic = traffic
         self._limits = limits
-        self._builds = builds
+        self._builds = {key: tuple(flow.definition for flow in flows) for key, flows in builds.items()}
+        self._rules = {key: rules_of(flows[0], told=key[0] in MADE_UP) for key, flows in builds.items()}
         self._timers = not world.weather.wild  # clocks are good enough to hold times against them
         self._due = DueIndex(world, limits)
+        self.keys = BusinessKeys(world, self.runs, self._due)
         self._lateness = Lateness(world, limits) if traffic.silent else None
 
     # --- the store -------------------------------------------------------------------------------------------------
@@ -81,6 +106,8 @@ class Watch:
                 self._alive(ref, item)
             case Inbox():
                 self._inbox(ref, item, existing)
+            case Key():
+                self.keys.put(ref.tenant, item, existing)
             case Dead():
                 self.runs[ref].outbox.settled.add((item.seq, item.index))
         self._settled(ref)
@@ -102,6 +129,21 @@ class Watch:
             fail(
                 "applied-once", f"{item.id} is {'refused, though' if item.refused else 'settled, but was not'} applied"
             )
+        if item.refused and isinstance(existing, Inbox):
+            self._refused(seen, existing, item.refused)
+
+    def _refused(self, seen: Seen, item: Inbox, why: str) -> None:
+        """A machine takes an event or does not, by what it declares; unless nobody could read it."""
+        moves = seen.witness.books.moves
+        if moves is None or self._due.maybe_expired(seen.head) or self._world.weather.counts["garbled"]:
+            return
+        if not moves.refusable(item, self._acting().began):
+            self._world.fail("transitions-fit", f"{item.id} is refused, which {moves.ahead} takes: {why}")
+
+    def visit(self, ref: RunRef, seq: int) -> int:
+        """How often a machine's state or transition had been left by a commit; of anything else, never."""
+        moves = self.runs[ref].witness.books.moves
+        return 0 if moves is None else moves.visit(seq)
 
     def updated(self, ref: RunRef, change: HeadUpdate, before: Head, after: Head) -> None:
         """A head was changed."""
@@ -130,12 +172,20 @@ class Watch:
     def read(self, ref: RunRef) -> None:
         """Something of a run was read."""
         if ref in self.runs:
-            self._tenant(ref)
+            if not self._shares_a_key(ref):
+                self._tenant(ref)
             self._due.read(self.runs[ref])
+
+    def _shares_a_key(self, ref: RunRef) -> bool:
+        """Whether a run has the business key of the one that the actor is about: who wants it asks who holds it."""
+        touches = self._world.acting.touches if self._world.acting else None
+        mine, theirs = self.runs.get(touches) if touches else None, self.runs[ref]
+        return mine is not None and self.keys.same(mine, theirs)
 
     def _tenant(self, ref: RunRef) -> None:
         acting = self._world.acting
-        if acting is not None and acting.touches not in (None, ref):
+        touches = acting.touches if acting else None
+        if acting is not None and touches is not None and ref not in (touches, keys_of(touches.tenant)):
             self._world.fail("tenants-are-apart", f"{acting.name} is about {acting.touches} and touched {ref}")
 
     def _created(self, ref: RunRef, head: Head, existing: Item | None) -> None:
@@ -161,6 +211,11 @@ class Watch:
             recorded=recorded,
         )
         self._record(seen, 0, created)
+        self.keys.begins(seen)
+        if rules := self._rules[head.workflow, head.version]:
+            moves = Moves(rules, books, lambda value: self.fetch(ref, value), lambda: self._world.now)
+            moves.input = recorded[INPUT, 0][1]
+            books.moves = moves
 
     def _errors(self, definition: Definition) -> frozenset[str] | None:
         """What stages can fail with; a workflow that is not of the simulator's making may say anything."""
@@ -198,8 +253,10 @@ class Watch:
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)
             elif isinstance(event, RunFailed) and event.error.kind == "DeadlineExceeded":
                 self.overdue(ref)
+        seen.witness.seen()
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
+        self.keys.committed(seen, events)
 
     def _outlived(self, ref: RunRef, commit: Commit) -> None:
         """Only who has looked at a run before its retention was over can still take it for one."""
@@ -264,4 +321,8 @@ class Watch:
 
     def finish(self, env: Environment, ref: RunRef) -> None:
         """A run is over and left alone. ``env`` meets no faults."""
-        last_look.judge(self._world, env, self.runs[ref])
+        seen = self.runs[ref]
+        last_look.judge(self._world, env, seen)
+        if seen.head.business_key and not self._due.maybe_expired(seen.head):
+            key = env.store.get(keys_of(ref.tenant), business_key(seen.head.workflow, seen.head.business_key))
+            self.keys.left(seen, readable(key))

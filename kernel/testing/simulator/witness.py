@@ -26,8 +26,11 @@ from kernel.core.events import (
     StageSkipped,
     StageStarted,
     StageSuspended,
+    StateEntered,
     TimerFired,
     TimerSet,
+    TransitionStarted,
+    TransitionTaken,
     WaitMatched,
     WaitStarted,
 )
@@ -125,6 +128,8 @@ class Witness:
                 self._end(id_, "skipped")
             case TimerSet(timer=id_, at=at):
                 self._scheduled(id_, when)
+                if self.books.moves is not None:
+                    self.books.moves.sets(event, commit)
                 self.books.of(id_).status = "set"
                 self.books.slept += max(0, at - commit.at)
                 self._sets(id_, max(at, commit.at), commit, when)  # nobody is late for what had passed before
@@ -134,8 +139,12 @@ class Witness:
                 self._awaits(event, commit, when)
             case EventReceived(event=id_):
                 self._receives(id_)
+                if self.books.moves is not None:
+                    self.books.moves.receives(event)
             case WaitMatched():
                 self._takes(event)
+            case StateEntered() | TransitionStarted() | TransitionTaken():
+                self._moves(event, commit)
             case LeaseExpired(stage=id_):
                 self._expired(id_, when, since)
             case Slept(until=until):
@@ -156,6 +165,23 @@ class Witness:
             case _:
                 self._fail("replay-equals-live", f"{event} after the first commit")
 
+    def seen(self) -> None:
+        """All of a commit was seen."""
+        if self.books.moves is not None:
+            self.books.moves.settled()
+
+    def _moves(self, event: StateEntered | TransitionStarted | TransitionTaken, commit: Commit) -> None:
+        moves = self.books.moves
+        if moves is None:
+            self._fail("transitions-fit", f"{event} in a run of what is no machine")
+        match event:
+            case StateEntered():
+                moves.entered(event, commit.seq)
+            case TransitionStarted():
+                moves.started(event, commit.seq)
+            case _:
+                moves.stayed(event)
+
     def _scheduled(self, id_: str, when: int, *, started: bool = False) -> None:
         books, stage = self.books, self.books.of(id_)
         if started and stage.status in {"scheduled", "waiting"}:
@@ -172,6 +198,8 @@ class Witness:
         else:
             if books.undo is not None:
                 self._fail("cancel-wins-whole", f"{id_} while the run is undone")
+            if books.moves is not None and not books.moves.owns(id_):
+                self._fail("stale-cannot-commit", f"{id_} is no part of {books.moves.transition or books.moves.state}")
             for needed in books.definition.program.needs(id_):
                 if not books.passed(needed):
                     status = books.of(needed).status or "unknown"
@@ -206,6 +234,8 @@ class Witness:
             name = "answers-are-current" if event.answer else "stale-cannot-commit"
             self._fail(name, f"{event.stage}, started by commit {stage.claim}, completes with {by}")
         self._end(event.stage, "completed")
+        if self.books.moves is not None:
+            self.books.moves.outcomes[event.stage] = self._text(event.stage, commit.seq)
         if not event.stage.startswith(COMPENSATE):
             self.books.done.append(event.stage)
 
@@ -266,6 +296,8 @@ class Witness:
             stage.due = 0  # in the same commit it fails, or is skipped
         else:
             self._end(id_, "completed")
+            if self.books.moves is not None:
+                self.books.moves.fires(id_)
 
     def _awaits(self, event: WaitStarted, commit: Commit, when: int) -> None:
         self._scheduled(event.wait, when)

@@ -38,7 +38,7 @@ FENCES = (
         "begin-fence",
         "A run begins once: who begins it again comes too late.",
         ("stale-cannot-commit", "cancel-wins-whole"),
-        (f"{DECIDE}:_begin", "if draft.state.stages or draft.state.status.finished:", "if False:"),
+        (f"{DECIDE}:_begin", "if draft.state.begun or draft.state.status.finished:", "if False:"),
     ),
     part(
         "deadline-fence",
@@ -258,7 +258,7 @@ PROGRAM = (
         "end-is-last",
         "A run ends only once nothing of it is going on.",
         "order-holds",
-        (f"{DRAFT}.emit", "not state.active and ", ""),
+        (f"{DRAFT}._settled", " and not state.active", ""),
     ),
     part(
         "undo-on-failure",

@@ -53,7 +53,7 @@ TOKENS = (
         "value-key",
         "A value that is kept aside never takes the place of another one.",
         "recorded-is-immutable",
-        (f"{SHELL}.values:keep", "{DATA}{seq:010d}#{digest[:16]}", "{DATA}{seq:010d}"),
+        (f"{SHELL}.values:keep_aside", "{DATA}{seq:010d}#{digest[:16]}", "{DATA}{seq:010d}"),
     ),
 )
 """Whose write it was."""
@@ -64,7 +64,7 @@ ORDER = (
         "What a commit refers to is kept before it.",
         "no-unexpected-error",
         (
-            f"{SHELL}.values:keep",
+            f"{SHELL}.values:keep_aside",
             "insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)",
             "vars(env.store).setdefault('late', []).append(lambda: env.store.put(ref, Data(key, text, ttl)))",
         ),
@@ -95,6 +95,47 @@ ORDER = (
         "A run leaves the due index unfinished only if its retention is over.",
         "no-run-is-forgotten",
         (f"{SHELL}.heads:forget", " or now < head.expires", ""),
+    ),
+    part(
+        "key-goes-last",
+        "A run leaves the due index only once its business key is free.",
+        "keys-are-freed",
+        (
+            f"{SHELL}.leave:leave",
+            (
+                "keys.free(env, session)  # first: once it is out of the index, nobody sees to that any more\n"
+                "            heads.finalise(env, session)"
+            ),
+            "heads.finalise(env, session)\n            keys.free(env, session)",
+        ),
+    ),
+    part(
+        "key-of-its-own",
+        "Who finalises a run frees its business key only if the run itself holds it, in that generation.",
+        "one-run-per-key",
+        (
+            f"{SHELL}.keys:free",
+            "was=_holder(session.ref.run, session.state.generation)",
+            "was=getattr(_read(env, session.ref.tenant, head.workflow, head.business_key), 'holder', '')",
+        ),
+    ),
+    part(
+        "key-of-a-run-under-way",
+        "A business key is taken over only from a run that is over or gone.",
+        "one-run-per-key",
+        (f"{SHELL}.keys:Hold.refused", " and self._is_under_way(key)", " and False"),
+    ),
+    part(
+        "key-is-taken-over",
+        "A business key is taken over from a run whose log has ended, whether it was finalised or not.",
+        "keys-are-freed",
+        (f"{SHELL}.keys:Hold._is_under_way", "not session.state.status.finished or ", "True or "),
+    ),
+    part(
+        "key-with-the-reopening",
+        "A run goes on only with its business key.",
+        "one-run-per-key",
+        (f"{SHELL}.rerun:_reopen", "beside=hold", "beside=None"),
     ),
     part(
         "publish-first",
@@ -206,8 +247,8 @@ LEASES = (
         "stale-cannot-run",
         (
             f"{SHELL}.attend:_Worker._commit_and_run",
-            "before = self.env.clock.monotonic()\n        started = self._commit(next_, settle)",
-            "started = self._commit(next_, settle)\n        before = self.env.clock.monotonic()",
+            "before = self.env.clock.monotonic()\n        started = self._commit(next_, beside)",
+            "started = self._commit(next_, beside)\n        before = self.env.clock.monotonic()",
         ),
     ),
     part(
