@@ -6,10 +6,12 @@ the examples out of the registry when you no longer need them; ``make demo`` has
 """
 
 from onewrite import Registry
+from workflows.examples.approval import approval
 from workflows.examples.media import media
 from workflows.examples.onboarding import onboarding
 from workflows.examples.order import order
 from workflows.examples.shipment import shipment
+from workflows.examples.subscription import subscription
 
-registry = Registry(order, media, onboarding, shipment)
+registry = Registry(order, media, onboarding, shipment, approval, subscription)
 """What ``WORKFLOWS=workflows:registry`` leads to: every workflow, and every version that still has runs."""

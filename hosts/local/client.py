@@ -53,12 +53,17 @@ class Api:
 
     def __init__(self, url: str = DEFAULT_URL, tenant: str | None = None, roles: Sequence[str] = ()) -> None:
         self.url = url.rstrip("/")
+        self._tenant = tenant
         self._headers = {"Accept": "application/json"}
         who = [] if tenant is None else [f"tenant:{tenant}"]
         if roles:
             who.append(f"roles:{','.join(roles)}")
         if who:
             self._headers["Authorization"] = f"Bearer {' '.join(who)}"
+
+    def acting_as(self, roles: Sequence[str]) -> Api:
+        """The same, for somebody who has these roles."""
+        return Api(self.url, self._tenant, roles)
 
     def start(
         self,

@@ -66,13 +66,16 @@ def status_of(view: Mapping[str, Any]) -> Text:
 
 
 def progress_of(view: Mapping[str, Any], few: int = FEW) -> Text:
-    """A run's stages in a line: ``✓ charge  ↻ pack (attempt 2)``; those that are over are counted if there are more."""
+    """A run's stages in a line: ``✓ charge  ↻ pack (attempt 2)``; those that are over are counted if there are more.
+
+    Of a machine, those of the state or transition that it is in, whose name comes first.
+    """
     stages = view["stages"]
-    text = Text()
+    text = Text(view.get("transition") or view.get("state", ""), "bold")
     if len(stages) > few:
         going = [each for each in stages if each["status"] not in ("completed", "skipped")]
         if done := len(stages) - len(going):
-            text.append(f"✓ {counted(done, 'stage')}", "green")
+            text.append("  " if text else "").append(f"✓ {counted(done, 'stage')}", "green")
         stages = going
     for each in stages:
         mark, colour = _MARKS.get(each["status"], ("?", ""))
@@ -143,6 +146,10 @@ def run_page(view: Json, console: Console) -> RenderableType:
             f"{error['kind']}: {error['message']}" if error else "",
         )
     parts: list[RenderableType] = [head, table]
+    if where := view.get("transition"):
+        parts.append(Text(f"between two states, in {where}"))
+    elif where := view.get("state"):
+        parts.append(Text(f"in state {where}"))
     if error := view.get("error"):
         parts.append(Text(f"failed in {error.get('stage') or 'the run'}: {error['kind']}: {error['message']}", "red"))
     if compensation := view.get("compensation"):
@@ -189,7 +196,7 @@ def log_lines(entries: list[Json]) -> RenderableType:
 
 def _told(event: Json) -> str:
     """What an event says besides its type, in short."""
-    names = ("stage", "timer", "wait", "name", "event", "reason")
+    names = ("stage", "timer", "wait", "state", "transition", "name", "event", "reason")
     parts = [str(event[name]) for name in names if event.get(name)]
     if event.get("events"):
         parts.append(f"for {' or '.join(event['events'])}")

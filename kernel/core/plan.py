@@ -127,6 +127,7 @@ def _paused(state: State, pause: Pause, sure: int, skew: int, leases: Mapping[st
 _SCHEDULED = StageStatus.SCHEDULED
 _BEGUN = frozenset({StageStatus.RUNNING, StageStatus.EXPIRED})
 _BUSY = _BEGUN | {_SCHEDULED}
+_TIMED = frozenset({StageStatus.SLEEPING, StageStatus.WAITING})
 
 
 def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step | None:  # noqa: PLR0911 - one for each status
@@ -138,11 +139,17 @@ def _step(state: State, id_: str, sure: int, leases: Mapping[str, int]) -> Step 
             return Execute(id_)
         case StageStatus.SUSPENDED if stage.at <= sure:
             return Check(id_)
-        case StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:
-            return Fire(id_)
+        case status if status in _TIMED and 0 < stage.at <= sure:
+            return Fire(_first_timer(state, sure))
         case StageStatus.EXPIRED:
             return Recover(id_)
         case StageStatus.RUNNING if leases.get(id_, stage.at) <= sure:
             return Recover(id_)
         case _:
             return None
+
+
+def _first_timer(state: State, sure: int) -> str:
+    """Of the timers and time-outs that are due: whatever a poke is for, they come in order, of time or else as set."""
+    due = [id_ for id_ in state.active if state.stages[id_].status in _TIMED and 0 < state.stages[id_].at <= sure]
+    return min(due, key=lambda id_: state.stages[id_].at)

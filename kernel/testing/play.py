@@ -357,6 +357,16 @@ class Play:
         if given_up := [ref for ref in refs if self._head(ref).status in GOES_ON]:
             raise AssertionError(self._not_over(given_up, "by the end of their retention, when they are given up"))
 
+    def wait(self, lasts: timedelta) -> None:
+        """Deliver messages and ticks for so long, whatever is over or not.
+
+        Crashes and failures on the way are survived as ``play`` survives them.
+        """
+        end = self.clock.now() + lasts // timedelta(milliseconds=1)
+        while self._next() <= end:
+            self._advance()
+        self.clock.move(max(0, end - self.clock.now()))
+
     def _not_over(self, refs: Iterable[RunRef], when: str) -> str:
         stuck = "\n".join(map(self._stuck, refs))
         return f"not over {when}; a fault that comes again and again may be why:\n{stuck}"
@@ -397,6 +407,11 @@ class Play:
             self.tick()
         except (Crash, InfrastructureError):
             return
+
+    def _next(self) -> int:
+        """When the next message or tick comes."""
+        arrives, tick = self.queue.next_at, self._tick_at()
+        return tick if arrives is None else min(arrives, tick)
 
     def _tick_at(self) -> int:
         """When the next tick comes; those that would find nothing are left out."""

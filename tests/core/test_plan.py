@@ -18,8 +18,9 @@ from kernel.core.events import (
     StageScheduled,
     StageStarted,
     StageSuspended,
+    TimerSet,
 )
-from kernel.core.plan import Check, Execute, Idle, Over, Overdue, Recover, Start, Step, plan
+from kernel.core.plan import Check, Execute, Fire, Idle, Over, Overdue, Recover, Start, Step, plan
 from kernel.core.state import State
 from tests.core.pure import IDENTITY, NOW
 from tests.core.test_codec import state_after
@@ -72,6 +73,14 @@ def test_the_stage_of_the_hint_comes_first() -> None:
     state = after(scheduled("a"), scheduled("b"))
     assert look(state) == Execute("a")
     assert look(state, hint="b") == Execute("b")
+
+
+@pytest.mark.parametrize("hint", ["", "first", "second", "late"])
+def test_timers_fire_in_order_of_time_and_then_as_they_were_set_whatever_the_hint(hint: str) -> None:
+    state = after(TimerSet("late", LATER + 1), TimerSet("first", LATER), TimerSet("second", LATER))
+
+    assert look(state, LATER + SKEW, hint=hint) == Fire("first")
+    assert look(state, LATER + 2 * SKEW, hint=hint) == Fire("first")
 
 
 @pytest.mark.parametrize("hint", ["done", "nonsense", "compensate:a"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from kernel.core.events import StageFailed
+from kernel.define.startable import Startable
 from kernel.define.workflow import Workflow as AnyWorkflow
 from kernel.errors import Conflict, DefinitionError, NotUpstream
 from kernel.shell import outbox
@@ -21,12 +23,15 @@ from onewrite import (
     AwaitCallback,
     Context,
     Failed,
+    Machine,
     Pending,
     PermanentError,
     Registry,
     Retry,
     StageTimedOut,
+    State,
     Suspend,
+    Transition,
     Workflow,
     stage,
 )
@@ -244,6 +249,102 @@ def test_a_tick_with_nothing_due_takes_half_a_read_per_shard() -> None:
 
     assert play.meter.total.read_units == 0.5 * play.env.limits.shards
     assert play.meter.total.write_units == 0
+
+
+# --- machines (machines.md) -------------------------------------------------------------------------------
+
+
+@stage
+def again(ctx: Context, note: Note) -> Note:
+    return note
+
+
+WORKING, LISTENING = State("working", Note, enter=again), State("listening", Note)
+END = State("end", Note, final=True)
+
+
+def machine(*transitions: Transition[Note]) -> Machine[Note, Note]:
+    """One that works first."""
+    return Machine("m", input=Note, start=WORKING, transitions=transitions)
+
+
+def longer(note: Note, *_: object) -> Note:
+    return Note(text=note.text + "x")
+
+
+def is_short(note: Note, *_: object) -> bool:
+    return len(note.text) < 6
+
+
+def says_yes(_note: Note, news: News) -> bool:
+    return news.text == "yes"
+
+
+def spent(made: Machine[Note, Note], *sent: str) -> float:
+    """The write units of a run to which these are sent, a day after one another."""
+    play = Play(made)
+    run = play.start(made, Note())
+    for text in sent:
+        play.wait(timedelta(days=1))
+        with suppress(Conflict):
+            play.send(run, News(text=text))
+    play.play(run)
+    assert play.look(run).status == "completed"
+    return play.meter.of(run).write_units
+
+
+AT_ONCE = WORKING.done(again, to=END)
+LISTENS_THEN = WORKING.done(again, to=LISTENING)
+MACHINES: dict[str, Callable[[], float]] = {
+    "a transition once work is done, the stage that it was done by included": lambda: (
+        (
+            spent(machine(WORKING.done(again, to=WORKING, when=is_short, update=longer), AT_ONCE))
+            - spent(machine(AT_ONCE))
+        )
+        / 6
+    ),
+    "an event that is taken": lambda: (
+        spent(machine(LISTENS_THEN, LISTENING.on(News, to=END)), "") - spent(machine(AT_ONCE))
+    ),
+    "an event that is refused when it is applied": lambda: (
+        spent(machine(LISTENS_THEN, LISTENING.on(News, to=END, when=says_yes)), "no", "yes")
+        - spent(machine(LISTENS_THEN, LISTENING.on(News, to=END)), "yes")
+    ),
+    "an event that is refused when it is sent": lambda: (
+        spent(machine(LISTENS_THEN, LISTENING.after(timedelta(days=3), to=END), WORKING.on(News, to=END)), "")
+        - spent(machine(LISTENS_THEN, LISTENING.after(timedelta(days=3), to=END), WORKING.on(News, to=END)))
+    ),
+    "a time": lambda: (
+        spent(machine(LISTENS_THEN, LISTENING.after(timedelta(days=3), to=END))) - spent(machine(AT_ONCE))
+    ),
+}
+"""What the page says of something that happens to a machine, and what it takes."""
+
+
+@pytest.mark.parametrize("what", MACHINES)
+def test_what_a_machine_costs_is_what_the_page_says(what: str) -> None:
+    units = MACHINES[what]()
+
+    assert f"\n| {what} | {units:g} |\n" in (DOCS / "machines.md").read_text(encoding="utf-8")
+
+
+def test_an_internal_transition_costs_what_any_event_does() -> None:
+    noted, ends = LISTENING.on(News, update=longer, when=lambda note, _: not note.text), LISTENING.on(News, to=END)
+
+    assert spent(machine(LISTENS_THEN, noted, ends), "", "") - spent(machine(LISTENS_THEN, ends), "") == 14
+
+
+def test_what_changes_the_fingerprint_of_a_machine_and_what_does_not() -> None:
+    def of(*transitions: Transition[Note], **options: Any) -> str:
+        made = Machine("m", input=Note, start=WORKING, transitions=(AT_ONCE, *transitions), **options)
+        return made.definition.fingerprint
+
+    def after(hours: int) -> Transition[Note]:
+        return WORKING.after(timedelta(hours=hours), to=END)
+
+    assert of(after(1)) == of(after(2)) == of(after(1), quota=3, deadline=timedelta(days=1))
+    assert of(WORKING.on(News, to=END)) == of(WORKING.on(News, to=END, roles=("clerk",)))
+    assert len({of(), of(after(1)), of(WORKING.on(News, to=END)), of(WORKING.on(News, update=longer))}) == 4
 
 
 # --- values (workflows.md) --------------------------------------------------------------------------------
@@ -615,14 +716,21 @@ def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
     assert [event.type for event in play.sink.events] == ["RunCreated", "RunCompleted"]
 
 
-@pytest.mark.parametrize(("page", "titles"), [("workflows.md", {"order"}), ("waiting.md", {"trial", "shipment"})])
+@pytest.mark.parametrize(
+    ("page", "titles"),
+    [
+        ("workflows.md", {"order"}),
+        ("waiting.md", {"trial", "shipment"}),
+        ("machines.md", {"ticket", "approval", "subscription"}),
+    ],
+)
 def test_the_pages_diagrams_are_drawn_from_their_definitions(page: str, titles: set[str], tmp_path: Path) -> None:
     drawn = {workflow.id: workflow.diagram() for workflow in registry}
     for name, code in files(DOCS / page).items():
         if not name.startswith("test_"):
             (tmp_path / name).write_text(code)
             found = runpy.run_path(str(tmp_path / name)).items()
-            drawn |= {variable: value.diagram() for variable, value in found if isinstance(value, AnyWorkflow)}
+            drawn |= {variable: value.diagram() for variable, value in found if isinstance(value, Startable)}
 
     shown = {title[1]: text for text in fences(DOCS / page, "mermaid") if (title := TITLE.match(text))}
 

@@ -47,7 +47,7 @@ from tests.docs.pages import (
 )
 from workflows.examples import registry
 
-WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md")
+WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md", DOCS / "machines.md")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
@@ -126,7 +126,15 @@ def test_the_registry_of_the_readme_is_what_the_setting_leads_to(tmp_path: Path)
         check=True,
     )
 
-    assert done.stdout.split() == ["media", "onboarding", "order", "shipment", "trip"]
+    assert done.stdout.split() == [
+        "approval",
+        "media",
+        "onboarding",
+        "order",
+        "shipment",
+        "subscription",
+        "trip",
+    ]
 
 
 @EVERY_PAGE

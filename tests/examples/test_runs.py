@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from kernel.ports import RunRef
+from onewrite import Forbidden
 from onewrite.testing import Ended, Play
-from workflows.examples import INPUTS, registry, shipment
-from workflows.examples.outside import World, carrier, world
+from workflows.examples import INPUTS, approval, registry, shipment
+from workflows.examples.outside import World, carrier, people, world
 
 FAILING = {"antarctica", "card-stolen", "betamax-tape", "passport-missing"}
 INPUT_FILES = sorted((path.parent.name, path.stem) for path in INPUTS.glob("*/*.json"))
@@ -23,7 +26,9 @@ def play(workflow: str, file: str) -> Ended:
     run = play.start(registry.latest(workflow), value)
     if workflow == "shipment":
         carrier_tells(play, run, value)
-    play.play(run)
+    if workflow == "approval":
+        people_click(play, run, value)
+    play.play(run, days=1_000)
     return play.ended(run)
 
 
@@ -36,6 +41,15 @@ def carrier_tells(play: Play, run: RunRef, consignment: dict[str, str]) -> None:
         assert play.send(run, event, id=scan.id).status in ("accepted", "applied")
         while play.step() is not None:
             pass
+
+
+def people_click(play: Play, run: RunRef, invoice: dict[str, str]) -> None:
+    """People say what they think, once they were asked."""
+    for click in people.clicks(invoice["department"]):
+        play.wait(timedelta(hours=1))
+        if play.look(run).status == "running":
+            with suppress(Forbidden):
+                play.send(run, getattr(approval, click.name)(**click.payload), id=click.id, roles=click.roles)
 
 
 def count(ended: Ended, name: str) -> int:
@@ -119,3 +133,22 @@ def test_however_the_carrier_tells_it_each_event_is_taken_by_its_wait(file: str,
     assert waits == ["WaitMatched collection", "WaitMatched delivery"]
     assert len(world.effects("customer.told")) == 1
     assert len(world.effects("carrier.claimed")) == (file == "lost-at-sea")
+
+
+@pytest.mark.parametrize("file", [file for workflow, file in INPUT_FILES if workflow == "approval"])
+def test_an_invoice_is_paid_once_or_rejected(file: str, world: World) -> None:
+    ended = play("approval", file)
+
+    rejected = file in ("closed-account", "dinner")
+    assert ended.view.state == ("rejected" if rejected else "paid")
+    assert len(world.effects("bank.paid")) == (not rejected)
+
+
+@pytest.mark.parametrize(
+    ("file", "paid"), [("a-year", 12), ("two-years", 24), ("one-month", 1), ("card-declined", 3), ("nobody-pays", 0)]
+)
+def test_each_month_of_a_subscription_is_charged_once(file: str, paid: int, world: World) -> None:
+    ended = play("subscription", file)
+
+    assert (ended.output.paid, len(world.effects("payment.charged"))) == (paid, paid)
+    assert len({effect.key for effect in world.effects("payment.charged")}) == paid

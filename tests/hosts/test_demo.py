@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hosts.local import prices
 from hosts.local.client import ApiError
-from hosts.local.demo.cases import CASES, Json, Played, Trouble
+from hosts.local.demo.cases import CASES, TOO_LONG, Json, Played, Trouble
 from hosts.local.demo.director import Director, runs_so_far
 from hosts.local.demo.report import report
 from hosts.local.demo.senders import letters
@@ -35,9 +35,11 @@ def played(trouble: Trouble, *events: Json, **view: object) -> Played:
 def test_it_plays_every_input_once() -> None:
     inputs = Counter((path.parent.name, path.stem) for path in INPUTS.glob("*/*.json"))
 
-    assert Counter((case.workflow, case.file) for case in CASES) == inputs
+    assert Counter((case.workflow, case.file) for case in CASES) == Counter(
+        each for each in inputs if each[0] not in TOO_LONG
+    )
     assert len(CASES) >= 20
-    assert {case.workflow for case in CASES} == {workflow.id for workflow in registry}
+    assert {case.workflow for case in CASES} == {workflow.id for workflow in registry} - TOO_LONG
 
 
 def test_it_shows_every_trouble() -> None:
@@ -129,6 +131,11 @@ class Mailbox:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.status = "accepted"
+        self.roles: list[tuple[str, ...]] = []
+
+    def acting_as(self, roles: tuple[str, ...]) -> Mailbox:
+        self.roles.append(roles)
+        return self
 
     def send(self, run: str, name: str, payload: object, *, id_: str) -> Json:
         if self.status == "refused":
@@ -205,11 +212,63 @@ def test_an_event_that_the_api_refuses_is_an_answer_as_well() -> None:
 
 
 def test_only_workflows_that_wait_for_events_are_sent_any() -> None:
-    waiting = {workflow.id for workflow in registry if workflow.definition.events}
+    waiting = {workflow.id for workflow in registry if workflow.definition.events} - TOO_LONG
     world = World()
     world.once("carrier.booked", "r" * 24, tracking="TN-1")
 
     assert {case.workflow for case in CASES if letters(Played(case, "r" * 24, 4), world)} == waiting
+
+
+def test_who_clicks_acts_as_what_they_are_and_their_next_click_comes_once_the_last_is_settled() -> None:
+    run = begun(Trouble.SIGNS_TWICE, "ask_manager", "ask_director")
+    api, send = sending(run)
+
+    send()
+    assert api.sent == ["click-1"]
+
+    api.status = "refused by the run"
+    send()
+    assert api.sent == ["click-1", "click-2", "click-3"]
+    assert api.roles == [("manager", "director"), ("manager", "director"), ("director",)]
+    assert run.settled["click-2"]["status"] == "refused by the run"
+
+
+CLICKS: dict[str, Json] = {
+    "manager": {"type": "EventReceived", "event": "click-1", "name": "Approve", "roles": ["manager"]},
+    "director": {"type": "EventReceived", "event": "click-2", "name": "Approve", "roles": ["director"]},
+    "other": {"type": "EventReceived", "event": "click-3", "name": "Approve", "roles": ["director"]},
+    "told": {"type": "StageCompleted", "stage": "tell_supplier"},
+    **{
+        state: {"type": "StateEntered", "state": state}
+        for state in ("review", "escalated", "paying", "paid", "rejected")
+    },
+}
+"""What an approval's log may say."""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "right", "wrong"),
+    [
+        (
+            Trouble.TWO_SIGN,
+            "review,manager,escalated,director,paying,paid",
+            "review,director,escalated,manager,paying,paid",
+        ),
+        (Trouble.FORBIDDEN, "review,manager,paying,paid", "review,director,manager,paying,paid"),
+        (Trouble.SIGNS_TWICE, "review,manager,escalated,other,paying,paid", "manager,escalated,director,paying,paid"),
+        (Trouble.TURNED_DOWN, "review,told,rejected", "review,rejected,told,paid"),
+    ],
+)
+def test_what_people_sign_is_believed_when_log_and_world_agree(trouble: Trouble, right: str, wrong: str) -> None:
+    for log, holds in ((right, True), (wrong, False)):
+        world = World()
+        run = played(trouble, *(CLICKS[each] for each in log.split(",")))
+        run.answers = [{"status": "refused", "reason": "state review takes it from these roles only: manager"}]
+        run.settled = {"click-2": {"status": "refused"}}
+        if "paid" in log:
+            world.once("bank.paid", f"{run.run}/pay", amount=1)
+
+        assert all(verdict(run, world).claims.values()) is holds
 
 
 # --- what is shown while the runs go on -------------------------------------------------------------------------------

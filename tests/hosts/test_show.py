@@ -30,6 +30,14 @@ def test_where_there_is_little_room_fewer_stages_are_many() -> None:
     assert progress_of(stages("running", "running"), few=1).plain == "▶ s1  ▶ s2"
 
 
+def test_of_a_machine_the_state_or_transition_comes_first() -> None:
+    view = stages("running")
+
+    assert progress_of(view | {"state": "review"}).plain == "review  ▶ s1"
+    assert progress_of(view | {"state": "review", "transition": "review.Reject"}).plain == "review.Reject  ▶ s1"
+    assert progress_of(stages() | {"state": "paid"}).plain == "paid"
+
+
 def test_a_run_that_is_over_took_until_its_last_commit() -> None:
     assert seconds_of({"status": "failed", "created": 1_000, "updated": 2_500}, now=99_000) == 1.5
 

@@ -387,6 +387,21 @@ def test_a_timer_whose_condition_does_not_hold_leaves_the_run_where_it_is() -> N
     assert len(events(play, ref, TimerFired)) == 2
 
 
+def test_of_two_timers_at_one_time_the_first_that_fits_is_taken_whichever_message_comes_first() -> None:
+    first, other = State("first", Note), State("other", Note)
+    made = machine(
+        first,
+        first.after(timedelta(minutes=1), to=END, when=lambda data: data.text == "end"),
+        first.after(timedelta(minutes=1), to=other),
+        other.on(Stop, to=END),
+    )
+    for text, expected in (("end", "end"), ("", "other")):
+        play, ref = begun(made, text)
+        play.clock.move(2 * MINUTE)
+        play.attend(ref, "first.after-2")
+        assert where(play, ref) == expected
+
+
 def test_a_timer_waits_while_the_run_is_paused() -> None:
     first = State("first", Note)
     play, ref = begun(machine(first, first.after(timedelta(minutes=5), to=END)))

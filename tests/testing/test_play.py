@@ -211,6 +211,19 @@ def test_a_run_that_is_over_and_cannot_be_left_is_told() -> None:
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
+def test_it_waits_for_so_long_and_no_longer() -> None:
+    play = Play(waiting)
+    run = play.start(waiting, Order())
+    began = play.clock.now()
+
+    play.wait(timedelta(days=2))
+
+    assert play.clock.now() - began == 48 * HOUR
+    assert play.ended(run).names().count("StageChecked wait") == 7, "the eighth is a second late, for clocks may differ"
+    play.wait(timedelta(days=30))
+    assert play.look(run).status == "failed"
+
+
 def test_the_clock_moves_by_milliseconds_or_by_a_timedelta() -> None:
     clock = FakeClock(0)
 

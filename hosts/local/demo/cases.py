@@ -30,6 +30,10 @@ class Trouble(StrEnum):
     AGAIN = "Events come twice"
     OUT_OF_ORDER = "Events come out of order"
     LOST = "Bad news"
+    TWO_SIGN = "Two people sign"
+    FORBIDDEN = "A wrong role"
+    SIGNS_TWICE = "Nobody signs twice"
+    TURNED_DOWN = "Turned down"
 
 
 class Case(Struct, frozen=True):
@@ -59,6 +63,9 @@ class Case(Struct, frozen=True):
         return value
 
 
+TOO_LONG = frozenset({"subscription"})
+"""Workflows that nobody has the time to watch."""
+
 CASES = (
     # The one whose worker is killed comes first, so that no other run is in that worker's hands.
     Case("order", "grand-piano", trouble=Trouble.WORKER_DIES),
@@ -72,6 +79,11 @@ CASES = (
     Case("shipment", "every-scan-twice", trouble=Trouble.AGAIN),
     Case("shipment", "scans-mixed-up", trouble=Trouble.OUT_OF_ORDER),
     Case("shipment", "lost-at-sea", trouble=Trouble.LOST),
+    Case("approval", "server-room", trouble=Trouble.TWO_SIGN),
+    Case("approval", "microscope", trouble=Trouble.FORBIDDEN),
+    Case("approval", "new-roof", trouble=Trouble.SIGNS_TWICE),
+    Case("approval", "dinner", trouble=Trouble.TURNED_DOWN),
+    Case("approval", "contract-review", trouble=Trouble.RETRIED),
     Case("media", "documentary", trouble=Trouble.SUSPENDED),
     Case("order", "card-declined-once", trouble=Trouble.RETRIED),
     Case("order", "card-stolen", "failed", Trouble.REFUSED),
@@ -79,6 +91,8 @@ CASES = (
     Case("onboarding", "passport-missing", "failed", Trouble.REFUSED),
     Case("onboarding", "contractor", trouble=Trouble.SKIPPED),
     Case("shipment", "bicycle"),
+    Case("approval", "stationery"),
+    Case("approval", "closed-account"),
     Case("onboarding", "engineer"),
     Case("onboarding", "designer"),
     Case("onboarding", "support-agent"),
@@ -106,6 +120,7 @@ class Played(Struct):
         again: the answer to its second start, if it was sent twice.
         killed: the process that was killed in the middle of it, if one was.
         answers: to the events that were sent to it, in order.
+        settled: what has become of those by id, as far as their sender has asked.
     """
 
     case: Case
@@ -117,6 +132,7 @@ class Played(Struct):
     again: Json | None = None
     killed: int | None = None
     answers: list[Json] = field(default_factory=list)
+    settled: dict[str, Json] = field(default_factory=dict)
 
     def events(self, kind: str, of: str = "") -> list[Json]:
         """Events of its log, each with the commit's number as ``seq``, time as ``at`` and writer as ``by``.
@@ -146,5 +162,6 @@ class Played(Struct):
 
     @property
     def steps(self) -> int:
-        """What others charge for as well: tries, compensations, checks, and waits for events."""
-        return self.attempts + self.checks + len(self.events("WaitStarted"))
+        """What others charge for as well: tries, compensations, checks, waits for events, and events of a machine."""
+        waits = self.events("EventReceived") if self.view.get("state") else self.events("WaitStarted")
+        return self.attempts + self.checks + len(waits)

@@ -132,16 +132,19 @@ class Director:
             return False
         if not run.answers or run.answers[-1]["id"] == letter.id or run.answers[-1]["status"] == REFUSED:
             return True
-        return bool(self._api.event(run.run, run.answers[-1]["id"])["status"] != "accepted")
+        id_ = run.answers[-1]["id"]
+        run.settled[id_] = self._api.event(run.run, id_)
+        return bool(run.settled[id_]["status"] != "accepted")
 
     def _sent(self, letter: Letter, run: Played) -> Json:
         """Send an event; gives the answer, which says ``refused`` and why if the API does."""
         try:
-            answer = self._api.send(run.run, letter.name, letter.payload, id_=letter.id)
+            answer = self._api.acting_as(letter.roles).send(run.run, letter.name, letter.payload, id_=letter.id)
         except ApiError as error:
             answer = {"id": letter.id, "name": letter.name, "status": REFUSED, "reason": str(error)}
         again = " once more" if run.answers and run.answers[-1]["id"] == letter.id else ""
-        told = f"sent{again} to {run.case.name}: {event_of(answer)}"
+        by = f" by {' and '.join(letter.roles)}" if letter.roles else ""
+        told = f"sent{again}{by} to {run.case.name}: {event_of(answer)}"
         self._console.print(told, style="blue", markup=False, soft_wrap=True)
         return answer
 

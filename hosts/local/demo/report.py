@@ -19,10 +19,10 @@ WIDE = 118
 """Columns from which on everything is shown."""
 SMALL_PRINT = (
     f"List prices, {prices.AS_OF}. "
-    "A step is a try of a stage, a check of a suspended one, a compensation, or a wait for events. Onewrite is what "
-    "was counted: request units of DynamoDB, SQS and Lambda requests. The others are an operation, or a transition, "
-    "for each step. Left out everywhere: the time that stages run, the API in front and who watches through it, what "
-    "is published."
+    "A step is a try of a stage, a check of a suspended one, a compensation, a wait for events, or an event that moves "
+    "a machine. Onewrite is what was counted: request units of DynamoDB, SQS and Lambda requests. The others are an "
+    "operation, or a transition, for each step. Left out everywhere: the time that stages run, the API in front and "
+    "who watches through it, what is published."
 )
 
 

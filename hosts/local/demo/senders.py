@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct
 
 from hosts.local.demo.cases import Json, Played
-from workflows.examples.outside import World, carrier
+from workflows.examples.outside import World, carrier, people
 
 
 class Letter(Struct, frozen=True):
@@ -18,12 +18,14 @@ class Letter(Struct, frozen=True):
         id: of the event.
         payload: what it carries.
         when: the stage or wait of the run that has begun by then; empty if it need not wait for any.
+        roles: what who sends it may act as.
     """
 
     name: str
     id: str
     payload: Json
     when: str = ""
+    roles: tuple[str, ...] = ()
 
     def is_due(self, played: Played) -> bool:
         """Whether the run has come that far."""
@@ -45,4 +47,10 @@ def _carrier(played: Played, world: World) -> Iterable[Letter]:
             yield Letter(name=scan.name, id=scan.id, payload=dict(scan.payload), when=scan.when)
 
 
-_SENDERS: Mapping[str, Callable[[Played, World], Iterable[Letter]]] = {"shipment": _carrier}
+def _people(played: Played, _world: World) -> Iterable[Letter]:
+    """What people say of an invoice, once they were asked."""
+    for click in people.clicks(played.case.input["department"]):
+        yield Letter(click.name, click.id, dict(click.payload), click.when, click.roles)
+
+
+_SENDERS: Mapping[str, Callable[[Played, World], Iterable[Letter]]] = {"approval": _people, "shipment": _carrier}

@@ -45,6 +45,10 @@ def general(runs: Sequence[Played], listed: Collection[str], world: World) -> di
     claims["the value of each lost parcel is claimed exactly once, and of no other"] = all(
         _count(world, each, "carrier.claimed") == (each.case.trouble is Trouble.LOST) for each in shipments
     )
+    invoices = [each for each in runs if each.case.workflow == "approval"]
+    claims["each invoice is paid exactly once, or rejected"] = all(
+        _count(world, each, "bank.paid") == (each.view.get("state") == "paid") for each in invoices
+    )
     claims["the API lists exactly these runs"] = sorted(listed) == sorted(each.run for each in runs)
     claims["no stage is recorded as completed twice"] = not any(map(_twice, runs))
     return claims
@@ -259,6 +263,78 @@ def _lost(played: Played, world: World) -> Verdict:
     return Verdict(told, claims)
 
 
+def _two_sign(played: Played, world: World) -> Verdict:
+    approved = played.events("EventReceived", "Approve")
+    paid = world.effects("bank.paid", played.run)
+    claims = {
+        "a manager signed, then a director": _roles(approved) == ["manager", "director"],
+        "each led one state on": _states(played) == ["review", "escalated", "paying", "paid"],
+        "it was paid once": len(paid) == 1,
+    }
+    amount = int(paid[0].details["amount"]) / 100 if paid else 0
+    told = (
+        f"{amount:,.2f} takes two signatures. `Approve` by a manager led from `review` to `escalated`, where a "
+        "director was asked; `Approve` by a director led to `paying`. Then it was paid, once."
+    )
+    return Verdict(told, claims)
+
+
+def _forbidden(played: Played, world: World) -> Verdict:
+    first, *_ = [*played.answers, {"status": "not sent", "reason": "nobody tried"}]
+    approved = played.events("EventReceived", "Approve")
+    claims = {
+        "a clerk's `Approve` was refused": first["status"] == "refused",
+        "with the role that it takes": "from these roles only: manager" in str(first.get("reason")),
+        "only a manager's was applied": _roles(approved) == ["manager"],
+        "it was paid once": _count(world, played, "bank.paid") == 1,
+    }
+    told = (
+        f"a clerk sent `Approve`, and got 403: {str(first.get('reason')).rstrip('.')}. Nothing of it was kept. "
+        "A manager sent it as well, and it was paid."
+    )
+    return Verdict(told, claims)
+
+
+def _signs_twice(played: Played, world: World) -> Verdict:
+    again = played.settled.get("click-2", {})
+    approved = played.events("EventReceived", "Approve")
+    claims = {
+        "the second signature was accepted, and then refused": again.get("status") == "refused",
+        "two others were applied": _ids(approved) == ["click-1", "click-3"],
+        "it was paid once": _count(world, played, "bank.paid") == 1,
+    }
+    told = (
+        "one who is a manager and a director signed as the one, and then as the other. The second `Approve` was "
+        f"{again.get('status', 'not sent')} ({again.get('reason', 'nobody tried')}); it took another director."
+    )
+    return Verdict(told, claims)
+
+
+def _turned_down(played: Played, world: World) -> Verdict:
+    letters = [str(each.details["text"]) for each in world.effects("letter.sent", played.run)]
+    claims = {
+        "it was rejected": _states(played) == ["review", "rejected"],
+        "the supplier was told before": [each["stage"] for each in played.events("StageCompleted")][-1:]
+        == ["tell_supplier"],
+        "nothing was paid": _count(world, played, "bank.paid") == 0,
+    }
+    told = (
+        "a manager sent `Reject`. The work of that transition wrote to the supplier before the run ended in "
+        f"`rejected`: {letters[-1] if letters else 'nobody did'}."
+    )
+    return Verdict(told, claims)
+
+
+def _roles(received: Sequence[Json]) -> list[str]:
+    """What those who sent events acted as."""
+    return [" and ".join(each.get("roles", ())) for each in received]
+
+
+def _states(played: Played) -> list[str]:
+    """The states that a machine was in, in order."""
+    return [str(each["state"]) for each in played.events("StateEntered")]
+
+
 def _ids(received: Sequence[Json]) -> list[str]:
     """Of events, in the order in which they were applied."""
     return [str(each["event"]) for each in received]
@@ -282,4 +358,8 @@ _TELLERS = {
     Trouble.AGAIN: _again,
     Trouble.OUT_OF_ORDER: _out_of_order,
     Trouble.LOST: _lost,
+    Trouble.TWO_SIGN: _two_sign,
+    Trouble.FORBIDDEN: _forbidden,
+    Trouble.SIGNS_TWICE: _signs_twice,
+    Trouble.TURNED_DOWN: _turned_down,
 }
