@@ -69,6 +69,8 @@ from kernel.errors import Conflict, Gone, NotFound
 
 TOLD_IN_FULL = 20
 """Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
+MOVES = 50
+"""Transitions of a machine that one commit may hold; with more, the run fails: it would never come to an end."""
 KEPT = 100
 """Events that a run keeps for waits that have not begun; further ones are refused."""
 AFTERWARDS = 3_600_000
@@ -120,7 +122,7 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
 class _Draft:
     """A commit in the making: its events, and the state with them folded in."""
 
-    __slots__ = ("data", "definition", "events", "now", "recall", "rejected", "state")
+    __slots__ = ("data", "definition", "events", "moves", "now", "recall", "rejected", "state")
 
     def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
         self.definition = definition
@@ -130,6 +132,7 @@ class _Draft:
         self.state.asleep = None
         self.recall = recall
         self.rejected = 0
+        self.moves = 0
         self.data: bytes | None = None
         self.events: list[AnyEvent] = []
 
@@ -182,8 +185,12 @@ class _Draft:
             self.rejected += 1
             if self.rejected > TOLD_IN_FULL:
                 directive = Reject(directive.stage, replace(directive.error, message="", traceback=""))
-        if isinstance(directive, Enter | Depart | Stay) and directive.data is not None:
-            self.data = directive.data
+        if isinstance(directive, Enter | Depart | Stay):
+            self.moves += 1
+            if self.moves > MOVES:
+                text = f"more than {MOVES} transitions at once: the machine goes in circles without any work or wait"
+                return RunFailed(ErrorRecord("limit", "EndlessTransitions", text, directive.transition))
+            self.data = self.data if directive.data is None else directive.data
         return _event_of(directive)
 
     def _settle(self) -> Sequence[AnyEvent]:
@@ -392,13 +399,33 @@ def _receive(draft: _Draft, command: c.Receive) -> None:
     definition.program.require_event(state, command.name, command.roles)
     who = (command.by, command.roles) if definition.selective else ("", ())
     draft.emit(EventReceived(command.event, command.name, command.payload, *who))
-    if definition.selective and command.event in state.events and not state.status.finished:
-        message = f"event {command.name} is refused: none of the conditions hold on which it would be taken"
-        raise Conflict(message)
+    if definition.selective:
+        _require_taken(state, command)
     if len(state.events) > KEPT:
         message = f"run {state.identity.run} keeps {KEPT} events already that nothing has waited for so far"
         raise Conflict(message)
     draft.chain(command.chain)
+
+
+def _require_taken(state: State, command: c.Receive) -> None:
+    """A run that takes events at once has taken it, and has not failed of what came of that: it is to stay as it was.
+
+    Raises:
+        Conflict: it is not so.
+    """
+    refused = f"event {command.name} is refused"
+    if state.status is RunStatus.FAILED and state.error is not None and state.error.category in _OF_EVENTS:
+        error = state.error
+        why = f"{error.stage} threw {error.kind}: {error.message}" if error.category == "condition" else error.message
+        message = f"{refused}: {why}"
+        raise Conflict(message)
+    if command.event in state.events and not state.status.finished:
+        message = f"{refused}: none of the conditions hold on which it would be taken"
+        raise Conflict(message)
+
+
+_OF_EVENTS = ("condition", "limit")
+"""Categories of errors that an event may bring about in the very commit that takes it."""
 
 
 def _awaited(draft: _Draft, command: c.Answer | c.Decline | c.Beat) -> StageState:
@@ -528,6 +555,10 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
         for id_, stage in state.stages.items()
         if stage.status is StageStatus.FAILED and definition.stages[id_].on_failure is not Strategy.PROCEED
     ]
+    for id_ in unfinished:
+        if definition.stages[id_].at_most_once and state.stages[id_].at > draft.now:
+            message = f"{id_} of run {run} may run still, and is to run once at most: wait until its lease is over"
+            raise Conflict(message)
     wanted = [*unfinished, *failed, *undone, *([command.stage] if command.stage else [])]
     again = set(definition.program.closure(wanted))
     reset = tuple(id_ for id_ in state.stages if id_ in again or id_.startswith(COMPENSATE))

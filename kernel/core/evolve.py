@@ -282,8 +282,6 @@ def _transition_started(state: State, event: TransitionStarted) -> None:
 def _transition_taken(state: State, event: TransitionTaken) -> None:
     old = _place(state)
     state.place = _moved_on(state, event, replace(old, taken=old.taken + 1))
-    if timer := state.stages.get(event.transition):  # of the same id: that it has fired has come to something
-        state.stages[event.transition] = replace(timer, attempt=1)
 
 
 def _place(state: State) -> Place:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from kernel.core.definition import DATA, Available, Later, MissingValue, Values
-from kernel.core.directives import Complete, Depart, Directive, Enter, Fail, SetTimer, Stay
+from kernel.core.directives import Complete, Depart, Directive, Enter, Fail, Reject, SetTimer, Stay
 from kernel.core.events import (
     AnyEvent,
     ErrorRecord,
@@ -25,7 +25,7 @@ from kernel.core.events import (
 )
 from kernel.core.failures import describe
 from kernel.core.graph import Graph
-from kernel.core.state import Place, StageStatus, State
+from kernel.core.state import Place, State
 from kernel.errors import Conflict, Forbidden, LogError, ProcessEnds
 
 
@@ -119,7 +119,7 @@ class Machine:
             case EventReceived(event=id_, name=name):
                 return self._take(state, values, id_, name)
             case TimerFired(timer=timer) if timer in self._transitions:
-                return self._first(state, values, (self._transitions[timer],))
+                return self._fired(state, values, timer)
             case RunReopened():
                 return self._resume(state, event, values)
             case _:
@@ -150,32 +150,32 @@ class Machine:
         return (*work, *self._timers(state))
 
     def _timers(self, state: State) -> Iterable[Directive]:
-        """Those of the state that are not set."""
-        for each in self._of(_place(state).state, lambda each: each.after is not None):
+        """Those of the state that are not set: each for so long after it was entered, whenever this is asked."""
+        place = _place(state)
+        for each in self._of(place.state, lambda each: each.after is not None):
             if each.after is not None and each.id not in state.stages:
-                yield SetTimer(each.id, state.at + each.after)
+                yield SetTimer(each.id, place.since + each.after)
+
+    def _fired(self, state: State, values: Values, timer: str) -> Sequence[Directive]:
+        """What follows from a timer. One that fails the run has failed with it, so that a retry sets it again."""
+        taken = self._first(state, values, (self._transitions[timer],))
+        if taken and isinstance(taken[0], Fail):
+            return (Reject(timer, taken[0].error), *taken)
+        return taken
 
     def _resume(self, state: State, event: RunReopened, values: Values) -> Sequence[Directive]:
-        """Go on where the run failed: with what a timer could not tell, the work that is left, and timers anew."""
+        """Go on where the run failed: with the work that is left, and the timers that have come to nothing."""
         if state.place is None:
             return self._begin(values)
         work = self._work(state)
         begun = () if work is None else work.react(state, event, values)
-        if state.place.transition:
-            return begun
-        taken = self._first(state, values, self._of(state.place.state, lambda each: _owes(state, each)))
-        return (*taken, *begun, *self._timers(state)) if not taken or isinstance(taken[0], Stay) else taken
+        return begun if state.place.transition else (*begun, *self._timers(state))
 
     def _take(self, state: State, values: Values, id_: str, name: str) -> Sequence[Directive]:
-        """The transition that an external event is for, if its conditions hold. One that cannot tell refuses it."""
+        """The transition that an external event is for, if its conditions hold."""
         roles = state.events[id_].roles
         fit = self._of(_place(state).state, lambda each: each.event == name and _allows(each, roles))
-        taken = self._first(state, values, fit, id_)
-        if taken and isinstance(taken[0], Fail) and taken[0].error.category == "condition":
-            error = taken[0].error
-            message = f"event {name} is refused: {error.stage} threw {error.kind}: {error.message}"
-            raise Conflict(message)
-        return taken
+        return self._first(state, values, fit, id_)
 
     def _first(
         self, state: State, values: Values, transitions: Iterable[Transition], event: str = ""
@@ -297,12 +297,6 @@ def _place(state: State) -> Place:
 
 def _allows(transition: Transition, roles: Collection[str]) -> bool:
     return not transition.roles or not set(transition.roles).isdisjoint(roles)
-
-
-def _owes(state: State, transition: Transition) -> bool:
-    """Whether the timer of this transition has fired, and nothing has come of it."""
-    timer = state.stages.get(transition.id)
-    return timer is not None and timer.status is StageStatus.COMPLETED and not timer.attempt
 
 
 def _each(names: Iterable[str]) -> tuple[str, ...]:

@@ -189,10 +189,11 @@ class State(Generic[D]):
             DefinitionError: an argument makes no sense; the message says what to change.
         """
         what = f"state {self.id!r}, done"
-        if work is not self.enter:
+        if self.enter is None or work is not self.enter:
             raise DefinitionError(f"{what}: {work!r} is not what the state is entered with: give enter={work!r} to it")
         if to is None:
             raise DefinitionError(f"{what}: say where it leads, with to=...")
+        _require_one_output(self.work, what)
         return self._way(Way(self.id, "done"), what, to, when, update, 2)
 
     def after(
@@ -246,8 +247,16 @@ class State(Generic[D]):
         if work is not None and to is None:
             raise DefinitionError(f"{what}: its work leads nowhere: give to=...")
         plan: Plan | None = None if work is None else plan_of_work(work, self.data, f"{what}: work")
+        if result is not None:
+            _require_one_output(plan, what)
         told = way.with_(to=None if to is None else to.id, when=when, update=update, work=plan, result=result)
         return Transition(told, self, to)
+
+
+def _require_one_output(work: Plan | None, what: str) -> None:
+    """See to it that what is made of a work is made of one value."""
+    if work is not None and len(work.current) != 1:
+        raise DefinitionError(f"{what}: the work has {len(work.current)} outputs: choose one, with .output(...)")
 
 
 class Machine(Startable[In], Generic[In, D]):

@@ -32,7 +32,7 @@ def require_sound(plan: MachinePlan) -> None:
 def _require_events(plan: MachinePlan, what: str) -> None:
     known: list[tuple[type, ...]] = []
     for way in plan.ways:
-        if way.event is not None:
+        if way.event is not None and (way.event,) not in known:
             require_events((way.event,), known, f"{what}, {way.what}")
             known.append((way.event,))
 

@@ -25,14 +25,10 @@ from kernel.shell.leave import WAITS, lease_of, leave, pause_ends, send, times_o
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 from kernel.shell.pause import resume_if_due
-from kernel.shell.receive import Applied, is_crowded, payload_of, refuse, unsettled
+from kernel.shell.receive import Applied, is_crowded, payload_of, poke_waiting, refuse, unsettled
 
 RESERVE = 1_000
 """Milliseconds kept back at the end of an invocation for the last commit and for leaving the run in order."""
-
-
-SOON = 1_000
-"""Milliseconds after which an external event is looked at again that a machine can take only in its next state."""
 
 
 class Outcome(StrEnum):
@@ -96,7 +92,6 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
     if worker.deferred is not None:  # what has been done here meanwhile may be what it waited for
         worker.receive(poke.event)
         worker.work()
-    worker.look_again()
     leave(env, session, by=by, timers=worker.timers, met=worker.met, until=until)
     return Attended(Outcome.ATTENDED, worker.done)
 
@@ -181,18 +176,6 @@ class _Worker:
         finally:
             self.session.withdraw(EVENT + id_)
 
-    def look_again(self) -> None:
-        """Poke for a deferred event: ever more rarely, since the work that it waits for may take as long as it likes.
-
-        But not once a tick looks sooner, which pokes again: else each of its looks would mean one message more.
-        """
-        if (item := self.deferred) is None:
-            return
-        now, session = self.env.clock.now(), self.session
-        again = now + max(SOON, (now - item.at) // 4)
-        if again < (item.due or 0):
-            send(self.env, [(replace(item.poke(session.ref), at=again), again)])
-
     def work(self) -> None:
         """Do what is ready here, until nothing is, or the time or the number of stages is used up."""
         while self._step() and (self.definition.chain or not self.done):
@@ -267,6 +250,7 @@ class _Worker:
         self, command: c.Command, beside: Beside | None = None, annotations: bytes = b""
     ) -> StageStarted | None:
         """Commit, and see to what the commit asks for. The stage that it made ours, if any; none if it was stale."""
+        before = self.session.state
         try:
             decision = commit(
                 self.env,
@@ -282,6 +266,9 @@ class _Worker:
         except Stale as stale:
             log.info("result discarded: %s", stale, extra={"run": self.session.ref.run})
             return None
+        if self.definition.selective:
+            known = self.deferred.id if self.deferred is not None else ""  # looked at here, before anybody leaves
+            poke_waiting(self.env, self.session, before, self.until, known=known)
         started: StageStarted | None = None
         ready: list[tuple[Poke, int]] = []
         for event in decision.events:

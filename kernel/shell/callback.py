@@ -50,6 +50,7 @@ from kernel.shell.leave import leave, send, times_of
 from kernel.shell.load import Session, commits_after, events_of, unless_gone
 from kernel.shell.logs import log
 from kernel.shell.read import find
+from kernel.shell.receive import poke_waiting
 from kernel.shell.values import keep
 
 PATIENCE = 15.0
@@ -186,11 +187,14 @@ def _answer(env: Environment, text: str, answer: str, make: Make) -> Answered:
     if command is None:
         return Answered(token.run, token.stage, "waiting", _until(current))
     end = env.clock.monotonic() + PATIENCE
+    before = session.state
     try:
         decision = commit(env, session, definition, command, by=BY, until=end)
     except Stale:
         return _settled(env, session, token, answer)
     _follow(env, session, decision.events, end)
+    if definition.selective:
+        poke_waiting(env, session, before, end)
     return _told(token, decision.events)
 
 

@@ -25,7 +25,7 @@ from kernel.shell.environment import HOUR, Environment
 from kernel.shell.insist import insist
 from kernel.shell.keys import find_holder
 from kernel.shell.leave import send
-from kernel.shell.load import ttl_of
+from kernel.shell.load import Session, ttl_of
 from kernel.shell.logs import log
 from kernel.shell.read import find, find_head
 
@@ -244,18 +244,44 @@ def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:
         log.warning("event refused", extra={"run": ref.run, "event": item.id, "reason": reason})
 
 
-def is_crowded(env: Environment, ref: RunRef, item: Inbox, until: float) -> bool:
-    """Whether so many events of the run have waited longer than this one that it is not to wait, too."""
-    low, ahead = INBOX, 0
+def waiting(env: Environment, ref: RunRef, until: float | None = None) -> list[Inbox]:
+    """The events of a run that are not settled, of the first thousand by id."""
+    low, found = INBOX, list[Inbox]()
     for _ in range(PAGES):
         start = low
         page = insist(env, lambda: env.store.range(ref, start, f"{INBOX}~", limit=PAGE), until)  # noqa: B023 - called at once
-        known = (each for each in page if isinstance(each, Inbox) and each.due is not None)
-        ahead += sum(1 for each in known if (each.at, each.id) < (item.at, item.id))
-        if ahead >= KEPT or len(page) < PAGE:
+        found += (each for each in page if isinstance(each, Inbox) and each.due is not None)
+        if len(page) < PAGE:
             break
         low = f"{page[-1].key}!"
-    return ahead >= KEPT
+    return found
+
+
+def poke_waiting(env: Environment, session: Session, before: State, until: float | None, *, known: str = "") -> None:
+    """A machine may have come to a state: events that came before need not wait until a tick looks at them.
+
+    Args:
+        env: the ports.
+        session: the run, after a commit.
+        before: its state before that.
+        until: monotonic time in seconds until which to insist.
+        known: id of an event that is looked at anyway.
+    """
+    if not _is_between(before) or _is_between(session.state):
+        return
+    if pokes := [(each.poke(session.ref), 0) for each in waiting(env, session.ref, until) if each.id != known]:
+        send(env, pokes)
+
+
+def _is_between(state: State) -> bool:
+    """Whether a machine is in no state (yet): events wait."""
+    return not state.status.finished and (state.place is None or bool(state.place.transition))
+
+
+def is_crowded(env: Environment, ref: RunRef, item: Inbox, until: float) -> bool:
+    """Whether so many events of the run have waited longer than this one that it is not to wait, too."""
+    ahead = [each for each in waiting(env, ref, until) if (each.at, each.id) < (item.at, item.id)]
+    return len(ahead) >= KEPT
 
 
 def deliver(env: Environment, ref: RunRef, id_: str) -> bool:

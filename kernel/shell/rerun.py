@@ -13,6 +13,7 @@ from kernel.shell.environment import HOUR, Environment
 from kernel.shell.keys import Hold
 from kernel.shell.leave import send, times_of
 from kernel.shell.read import find
+from kernel.shell.receive import poke_waiting
 
 LEAST = HOUR
 """Milliseconds that a reopened run has at least before it expires; else it is not reopened."""
@@ -56,8 +57,11 @@ def _reopen(env: Environment, ref: RunRef, stage: str, by: str, reason: str) -> 
     hold = Hold(env, ref, head.workflow, head.business_key, session.ttl) if head.business_key else None
     if hold is not None:
         hold.look()  # before anybody hears of the commit, lest it be left to a tick to say that there will be none
+    before = session.state
     decision = commit(env, session, definition, command, by=by, beside=hold)
     ready = [event.stage for event in decision.events if isinstance(event, StageScheduled)]
     times = {id_: at + env.limits.max_skew for id_, at in times_of(decision.events).items()}
     soon = [(session.poke(id_, at), at) for id_, at in times.items()]
     send(env, [*((session.poke(stage), 0) for stage in ready or [""]), *soon])
+    if definition.selective:
+        poke_waiting(env, session, before, None)

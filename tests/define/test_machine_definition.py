@@ -119,6 +119,8 @@ def test_a_state_that_is_written_wrong_is_refused(case: str) -> None:
     assert expected in str(raised.value)
 
 
+forked = Workflow("forked", input=Approval).together(pay, ask)
+
 WRONG_TRANSITIONS: dict[str, tuple[Any, str]] = {
     "final": (lambda: end.on(Approve, to=first), "the state is final, so nothing leads out of it"),
     "to": (lambda: untyped.on(Approve, to="end"), "to is 'end': give a State"),
@@ -139,6 +141,11 @@ WRONG_TRANSITIONS: dict[str, tuple[Any, str]] = {
     ),
     "done": (lambda: untyped.done(pay, to=end), "<stage 'pay'> is not what the state is entered with"),
     "done nowhere": (lambda: untyped.done(ask, to=None), "say where it leads, with to=..."),
+    "done of nothing": (lambda: State[Approval]("s", Approval).done(None, to=end), "None is not what the state is"),  # type: ignore[arg-type]  # on purpose
+    "two outputs": (
+        lambda: untyped.on(Approve, to=end, work=forked, result=sign),
+        "the work has 2 outputs: choose one, with .output(...)",
+    ),
     "after": (lambda: untyped.after(3, to=end), "after is 3: give a datetime.timedelta"),
     "negative": (lambda: untyped.after(-HOUR, to=end), "give at least"),
 }

@@ -13,7 +13,7 @@ from kernel.core.decide import KEPT
 from kernel.core.definition import DATA
 from kernel.core.events import EventReceived, StateEntered, TimerFired, TransitionTaken
 from kernel.define.registry import Registry
-from kernel.errors import Conflict, Forbidden, InvalidInput
+from kernel.errors import Conflict, Forbidden, Gone, InvalidInput
 from kernel.ports import DATA as ASIDE
 from kernel.ports import INBOX, RunRef
 from kernel.shell import read
@@ -29,6 +29,7 @@ from tests.shell.script import (
     Note,
     Script,
     calls,
+    commits_of,
     events,
     is_commit_of,
     keys_of,
@@ -844,3 +845,189 @@ def test_only_so_many_events_wait_for_the_next_state(script: Script) -> None:
         play.tick()
         work(play)
     assert data_of(play, ref) == "x" * KEPT
+
+
+# --- found by others --------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_for_the_next_state_is_applied_as_soon_as_the_work_is_done(script: Script) -> None:
+    first, second = State("first", Note), State("second", Note)
+    made = machine(first, first.on(Go, to=second, work=script.asks("pay")), second.on(Stop, to=END))
+    play, ref = begun(made)
+    play.send(ref, Go())
+    work(play)
+    play.send(ref, Stop(), id="e-2")
+    work(play)
+    play.clock.move(5 * 60 * MINUTE)
+    assert play.event(ref, "e-2").status == "accepted"
+    play.answer(script.tokens[0], Note(text="paid"))
+    work(play)
+    assert play.event(ref, "e-2").status == "applied"
+    assert play.look(ref).status == "completed"
+
+
+def test_an_event_that_waits_for_days_costs_no_message_but_those_of_ticks(script: Script) -> None:
+    first, second = State("first", Note), State("second", Note)
+    pay = script.asks("pay", callback=timedelta(days=9))
+    made = machine(first, first.on(Go, to=second, work=pay), second.on(Stop, to=END))
+    play, ref = begun(made)
+    play.send(ref, Go())
+    work(play)
+    for _ in range(50):
+        play.send(ref, Stop(), id="e-2")
+        work(play)
+    before = play.meter.snapshot().messages
+    play.wait(timedelta(days=3))
+    assert play.meter.snapshot().messages - before <= 3 * 24 + 40
+
+
+def failing_once(script: Script, id_: str) -> Any:
+    """A stage that fails for good at its first try."""
+
+    def act(_ctx: Context) -> None:
+        if script.calls.count(id_) == 1:
+            raise PermanentError("no")
+
+    return script.stage(id_, act)
+
+
+def test_a_retry_of_work_sets_the_timers_of_its_state_again_as_of_when_it_was_entered(script: Script) -> None:
+    first = State("first", Note, enter=failing_once(script, "ask"))
+    play, ref = begun(machine(first, first.after(timedelta(hours=5), to=END)))
+    entered = state_of(play, ref).at
+    assert play.look(ref).status == "failed"
+    play.clock.move(2 * 60 * MINUTE)
+    play.retry(ref)
+    work(play)
+    assert stage_of(play, ref, "first.after").at == entered + 5 * 60 * MINUTE
+    play.play(ref)
+    assert play.ended(ref).status == "completed"
+
+
+def test_a_retry_takes_no_timer_twice_and_goes_on_with_the_one_that_failed() -> None:
+    def build(update: Any) -> Machine[Note, Note]:
+        first = State("first", Note)
+        return machine(
+            first,
+            first.after(timedelta(minutes=1), update=count),
+            first.after(timedelta(minutes=5), to=END, update=update),
+        )
+
+    play = Play(made := build(thrown))
+    ended = play.run(made, Note())
+    assert ended.status == "failed"
+    deploy(play, build(lambda data: data))
+    play.retry(ended.ref)
+    play.play(ended)
+    assert play.ended(ended).output == Note(text="1")
+
+
+def test_a_retry_asks_only_what_failed_and_no_timer_whose_condition_did_not_hold(script: Script) -> None:
+    def build(when: Any) -> Machine[Note, Note]:
+        late = State("late", Note, final=True)
+        first = State("first", Note, enter=ask)
+        return machine(
+            first,
+            first.done(ask, to=END, when=when),
+            first.after(timedelta(minutes=1), to=late, when=lambda data: data.text == "late"),
+            first.on(Write, update=written),
+        )
+
+    ask = script.job("ask", pending(2))
+    play = Play(made := build(thrown))
+    ref = play.start(made, Note(text="late"))
+    work(play)
+    ref = play.start(made, Note())
+    play.play(ref)
+    assert play.look(ref).status == "failed"
+    deploy(play, build(lambda data, _: True))
+    play.retry(ref)
+    play.play(ref)
+    assert play.look(ref).state == "end"
+
+
+def test_an_event_is_refused_when_what_follows_from_it_would_fail_the_run(script: Script) -> None:
+    def grumble(data: Note, _out: Note) -> bool:
+        if data.text == "bad":
+            raise LookupError("no such thing")
+        return data.text == "good"
+
+    ask = script.stage("ask")
+    first = State("first", Note, enter=ask)
+    play, ref = begun(machine(first, first.done(ask, to=END, when=grumble), first.on(Write, update=written)))
+    play.send(ref, Write(text="bad"), id="e-1")
+    work(play)
+    assert play.event(ref, "e-1").reason == "event Write is refused: first.done threw LookupError: no such thing"
+    assert (play.look(ref).status, data_of(play, ref)) == ("running", "")
+    play.send(ref, Write(text="good"))
+    work(play)
+    assert play.look(ref).status == "completed"
+
+
+def test_an_event_past_the_quota_is_refused_and_the_run_stays_as_it_is() -> None:
+    first = State("first", Note)
+    play, ref = begun(machine(first, first.on(Write, update=written), first.on(Stop, to=END), quota=1))
+    play.send(ref, Write(text="a"))
+    work(play)
+    play.send(ref, Write(text="b"), id="e-2")
+    work(play)
+    assert play.event(ref, "e-2").reason.startswith("event Write is refused: the run has taken 1 transitions")
+    assert (play.look(ref).status, data_of(play, ref)) == ("running", "a")
+
+
+def test_a_machine_that_goes_in_circles_without_any_work_fails_at_once(script: Script) -> None:
+    skipped = Workflow("skipped", input=Note).then_if(lambda _: False, script.stage("never"))
+    first = State("first", Note, enter=skipped)
+    made = machine(first, first.done(skipped, to=first), first.on(Stop, to=END))
+    ended = Play(made).run(made, Note())
+    assert ended.view.error is not None
+    assert ended.view.error.kind == "EndlessTransitions"
+    assert script.calls == []
+
+
+def test_several_large_data_of_one_commit_are_all_kept_beside_it(script: Script) -> None:
+    skipped = Workflow("skipped", input=Note).then_if(lambda _: False, script.stage("never"))
+    first, second = State("first", Note), State("second", Note, enter=skipped)
+    made = machine(
+        first,
+        first.on(Go, to=second, update=written),
+        second.done(skipped, to=END, update=lambda _data, _none: Note(text="small")),
+    )
+    play, ref = begun(made)
+    play.send(ref, Go(text="b" * 50_000))
+    play.play(ref)
+    assert play.ended(ref).output == Note(text="small")
+    assert max(len(commit.events) for commit in commits_of(play, ref)) < 2_000
+
+
+def test_a_stage_that_is_to_run_once_is_not_begun_again_by_a_retry_while_it_may_run(script: Script) -> None:
+    def fail_meanwhile(_ctx: Context) -> None:
+        play.clock.move(2 * MINUTE)
+        play.attend(ref)
+        with pytest.raises(Conflict, match=r"charge of run .* may run still, and is to run once at most"):
+            play.retry(ref)
+
+    charge = script.stage("charge", fail_meanwhile, at_most_once=True, timeout=timedelta(minutes=4))
+    first = State("first", Note, enter=charge)
+    made = machine(first, first.after(timedelta(minutes=1), to=END, update=thrown), first.on(Stop, to=END))
+    play = Play(made)
+    ref = play.start(made, Note())
+    work(play)
+    assert play.look(ref).status == "failed"
+    assert script.calls == ["charge"]
+    play.clock.move(10 * MINUTE)
+    play.retry(ref)
+
+
+def test_a_token_of_a_former_visit_is_not_told_the_answer_of_another(script: Script) -> None:
+    ask = script.asks("ask")
+    first, second = State("first", Note, enter=ask), State("second", Note)
+    made = machine(first, first.done(ask, to=second), first.on(Go, to=first), second.on(Stop, to=END))
+    play, ref = begun(made)
+    play.send(ref, Go())
+    work(play)
+    former, latter = script.tokens
+    play.answer(latter, Note(text="yes"))
+    for said in ("yes", "no"):
+        with pytest.raises(Gone):
+            play.answer(former, Note(text=said))
