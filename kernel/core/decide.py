@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.definition import DATA, CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
+from kernel.core.definition import DATA, QUOTA, CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
 from kernel.core.directives import (
     Complete,
     Depart,
@@ -392,7 +392,8 @@ def _receive(draft: _Draft, command: c.Receive) -> None:
     definition.program.require_event(state, command.name, command.roles)
     who = (command.by, command.roles) if definition.selective else ("", ())
     draft.emit(EventReceived(command.event, command.name, command.payload, *who))
-    if definition.selective and command.event in state.events and not state.status.finished:
+    last_straw = state.error is not None and state.error.kind == QUOTA
+    if definition.selective and command.event in state.events and not last_straw:
         message = f"event {command.name} is refused: none of the conditions hold on which it would be taken"
         raise Conflict(message)
     if len(state.events) > KEPT:

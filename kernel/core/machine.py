@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from kernel.core.definition import DATA, Available, Later, MissingValue, Values
+from kernel.core.definition import DATA, QUOTA, Available, Later, MissingValue, Values
 from kernel.core.directives import Complete, Depart, Directive, Enter, Fail, SetTimer, Stay
 from kernel.core.events import (
     AnyEvent,
@@ -191,7 +191,7 @@ class Machine:
             return ()
         if _place(state).taken >= self._quota:
             text = f"the run has taken {self._quota} transitions: give the machine a higher quota, or an end"
-            return (Fail(ErrorRecord("limit", "TransitionQuota", text, each.id)),)
+            return (Fail(ErrorRecord("limit", QUOTA, text, each.id)),)
         data = None if each.update is None else each.update(values, event)
         if each.to is None:
             return (Stay(each.id, event, data),)

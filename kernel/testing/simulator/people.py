@@ -289,8 +289,10 @@ class People:
         except OnewriteError as error:
             self._world.judge(error)
             self._world.say(actor, f"tell: {type(error).__name__}: {error}")
-            if isinstance(error, Forbidden) and moves and not moves.forbidden(name, roles, actor.began):
-                self._world.fail("transitions-fit", f"{name} of {roles} is forbidden in {moves.ahead}, which takes it")
+            known = id_ in self._watch.runs[ref].inbox
+            refused = isinstance(error, Conflict | Forbidden) and moves is not None and not known
+            if refused and not moves.unfit(name, roles, actor.began):
+                self._world.fail("transitions-fit", f"{name} of {roles} is refused in {moves.ahead}: {error}")
             return
         if self.sent.setdefault((ref, id_), event) != event:
             self._world.fail("accepted-is-kept", f"two events were accepted as {id_}")
