@@ -153,6 +153,11 @@ class Deployment:
         """Whether a run sleeps."""
         return loaded(self.plain, RunRef(TENANT, run)).state.asleep is not None
 
+    def taken(self, run: str) -> int:
+        """How many transitions a machine has taken."""
+        place = loaded(self.plain, RunRef(TENANT, run)).state.place
+        return 0 if place is None else place.taken
+
     def waits(self, run: str, stage: str) -> bool:
         """Whether a stage waits for an answer, or for what a check asks."""
         found = loaded(self.plain, RunRef(TENANT, run)).state.stages.get(stage)

@@ -151,6 +151,7 @@ EXPIRES: Flow = _machine(
     start=_FIRST,
     transitions=(_FIRST.after(MINUTES, to=_LAST), _LAST.after(MINUTES, to=_END)),
 )
+PATIENT: Flow = _machine("patient", input=Note, start=_OPEN, transitions=(_OPEN.after(10 * MINUTES, to=_END),))
 EXPIRES_LATE: Flow = _machine(
     "expires-late", input=Note, start=_OPEN, transitions=(_OPEN.after(20 * MINUTES, to=_END, update=lambda data: data),)
 )

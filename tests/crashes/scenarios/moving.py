@@ -37,7 +37,7 @@ def moved_by_an_event_asleep(world: Deployment, client: Client) -> None:
     run = client.start("review")
     world.until(lambda: world.asleep(run))
     client.send(run, "e-1", "")
-    world.go(60)
+    world.until(lambda: world.taken(run) == 1)
     client.send(run, "e-2", "go")
     world.until(world.nothing_is_due)
     assert [client.event(run, id_) for id_ in ("e-1", "e-2")] == ["applied", "applied"]
@@ -71,11 +71,11 @@ def an_event_waits_for_the_next_state(world: Deployment, client: Client) -> None
     assert [client.event(run, id_) for id_ in ("e-1", "e-2")] == ["applied", "applied"]
 
 
-@scenario(flows.EXPIRES)
+@scenario(flows.PATIENT)
 def a_machine_is_retried(world: Deployment, client: Client) -> None:
     """It failed by its state's work; it goes on there, with its timer."""
     acts["a"] = flows.refuses()
-    run = client.start("expires")
+    run = client.start("patient")
     world.until(world.nothing_is_due)
     assert script.calls[-1:] == ["a"] or world.disturbed
     acts.clear()
