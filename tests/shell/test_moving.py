@@ -112,7 +112,7 @@ def test_a_body_is_told_that_its_state_was_left() -> None:
 
     def body(ctx: Context) -> None:
         told.append(ctx.cancelled)
-        play.send(ctx.run_id and run, Note())
+        play.send(run, Note())
         play.step()
         told.append(ctx.cancelled)
 

@@ -13,19 +13,20 @@ from kernel.core.events import AnyEvent, CompensationStarted, RunCancelled, RunP
 from kernel.define.registry import Registry
 from kernel.errors import Conflict, Forbidden, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
-from kernel.shell import read
+from kernel.shell import callback, read
 from kernel.shell.attend import attend
 from kernel.shell.cancel import cancel
 from kernel.shell.environment import HOUR, MINUTE, SECOND, Environment, NoDefinitions
 from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
 from kernel.shell.pause import pause, resume
-from kernel.shell.receive import accept
+from kernel.shell.read import available
+from kernel.shell.receive import accept, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.machines import EVENTS, ROLES
+from kernel.testing.simulator.machines import EVENTS, ROLES, Push
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
@@ -213,6 +214,10 @@ class People:
             lambda: start(env, two, Ticket(), tenant="#", by="api"),
             lambda: start(env, two, Ticket(), tenant=tenant, by="api", key=""),
             lambda: start(env, two, "{", tenant=tenant, by="api"),
+            lambda: accept(env, ref, "Note", Note(), by="api", id_="a b"),
+            lambda: accept(env, ref, "Note", Note(), by="api", roles=("a b",)),
+            lambda: callback.complete(env, "x" * 5_000, {}),
+            lambda: callback.fail(env, "x", kind="", message=""),
         )
         for number, ask in enumerate(questions):
             with suppress(Refused):
@@ -267,6 +272,8 @@ class People:
             event = EVENTS[name](text="x" * chance.pick((0, 1, 2, 700)))
             for _ in range(chance.pick((1, 1, 1, 2))):
                 self._tell(actor, env, ref, id_, event, roles)
+            if chance.happens(0.1):
+                self._inquire(actor, env, ref, id_)
 
         self._world.spawn("client", work)
 
@@ -290,14 +297,32 @@ class People:
             self._world.judge(error)
             self._world.say(actor, f"tell: {type(error).__name__}: {error}")
             known = id_ in self._watch.runs[ref].inbox
-            refused = isinstance(error, Conflict | Forbidden) and moves is not None and not known
-            if refused and not moves.unfit(name, roles, actor.began):
-                self._world.fail("transitions-fit", f"{name} of {roles} is refused in {moves.ahead}: {error}")
+            refused = moves if isinstance(error, Conflict | Forbidden) and not known else None
+            if refused is not None and not refused.unfit(name, roles, actor.began):
+                self._world.fail("transitions-fit", f"{name} of {roles} is refused in {refused.ahead}: {error}")
             return
         if self.sent.setdefault((ref, id_), event) != event:
             self._world.fail("accepted-is-kept", f"two events were accepted as {id_}")
         if id_ not in self._watch.runs[ref].inbox:
             self._world.fail("accepted-is-kept", f"{id_} was acknowledged, and is nowhere")
+
+    def _inquire(self, actor: Actor, env: Environment, ref: RunRef, id_: str) -> None:
+        """What became of an event, and what may be sent now; and send what is too large."""
+        moves = self._watch.runs[ref].witness.books.moves
+        try:
+            if look_up(env, ref, id_).run != ref.run:
+                self._world.fail("tenants-are-apart", f"{id_} is told of another run")
+        except OnewriteError as error:
+            self._world.judge(error)
+        try:
+            for each in available(env, ref):
+                if moves is not None and not moves.fit(each.event, each.roles[:1], actor.began):
+                    self._world.fail("transitions-fit", f"{each} is offered in {moves.ahead}")
+            accept(env, ref, "Push", Push(text="x" * 100_000), by="api")
+        except OnewriteError as error:
+            self._world.judge(error)
+        else:
+            self._world.fail("inputs-are-checked", "an event was accepted that is too large")
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)

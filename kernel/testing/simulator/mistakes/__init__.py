@@ -19,6 +19,7 @@ from kernel.testing.simulator.mistakes import (
     odd_values,
     records,
     stages,
+    waits,
     workflows,
 )
 from kernel.testing.simulator.mistakes.cases import Case
@@ -27,11 +28,18 @@ __all__ = ["CASES", "Case", "blunder"]
 
 
 def _table() -> Iterator[tuple[str, Case]]:
-    for module in (stages, workflows, machines, inputs, records):
+    for module in (stages, workflows, waits, machines, inputs, records):
         for group, error, attempt, rows in module.REFUSALS:
             for says, draw in rows.items():
                 yield f"{group}: {says}", Case(draw, attempt, error, says)
-    for each in (odd_values.ODDITIES, inputs.ODDITIES, odd_flows.ODDITIES, odd_details.ODDITIES, machines.ODDITIES):
+    for each in (
+        odd_values.ODDITIES,
+        inputs.ODDITIES,
+        odd_flows.ODDITIES,
+        odd_details.ODDITIES,
+        waits.ODDITIES,
+        machines.ODDITIES,
+    ):
         for name, (attempt, draw) in each.items():
             yield f"oddity: {name}", Case(draw, attempt, None, "")
 

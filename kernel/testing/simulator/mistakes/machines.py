@@ -240,7 +240,7 @@ REFUSALS: Refusals = (
 # --- functions that throw, or give the wrong thing --------------------------------------------------------------------
 
 _WRONG: Mapping[str, Callable[..., Any]] = {
-    "throws": lambda *_given: {}["nothing"],
+    "throws": lambda *_given: dict[str, int]()["nothing"],
     "gives the wrong thing": lambda *_given: 7,
     "gives nothing": lambda *_given: None,
     "gives too much": lambda *_given: Count(text="x" * LARGEST),
