@@ -259,7 +259,7 @@ class People:
     def tell(self, number: int) -> None:
         """Send an event to some machine: mostly one that fits, from who may; the same again, now and then."""
         chance = Chance(self._world.seed, "tell", number)
-        refs = [ref for ref, seen in self._watch.runs.items() if seen.witness.books.moves is not None]
+        refs = [ref for ref, seen in self._watch.runs.items() if seen.witness.books.is_told]
         if not refs:
             return
         going = [ref for ref in refs if not self._watch.runs[ref].state.status.finished]
