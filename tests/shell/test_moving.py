@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kernel.core.events import StateEntered, TimerSet, TransitionTaken
+from kernel.define.registry import Registry
 from kernel.errors import Gone, LogError
 from kernel.ports import DATA, RunRef
 from kernel.shell.environment import Limits
@@ -198,3 +200,21 @@ def test_an_event_that_waits_for_long_is_looked_at_ever_more_rarely() -> None:
     sent = [call.arguments[0] for call in play.faults.calls if (call.port, call.method) == ("queue", "send")]
     assert play.event(run, "e-2").status == "refused"  # by the run's deadline
     assert sum(poke.event == "e-2" for pokes in sent for poke, _ in pokes) < 150
+
+
+def test_an_event_that_nothing_takes_is_refused_though_the_run_would_end_for_another_reason() -> None:
+    def made(on_failure: str) -> Machine[Note, Note]:
+        failed = Script().stage("a", throws(PermanentError("no")), on_failure=on_failure)
+        opened = State("open", Note, enter=failed)
+        return machine(
+            opened.on(Note, to=END, when=lambda _data, _event: False), opened.after(HOURS, to=END), start=opened
+        )
+
+    play = Play(flow := made("proceed"))
+    run = begun(play, flow)
+    play.env = replace(play.env, definitions=Registry(made("stop")))
+    play.send(run, Note(), id="e")
+    work(play)
+
+    assert play.event(run, "e").status == "refused"
+    assert play.look(run).status == "running"
