@@ -218,3 +218,15 @@ def test_an_event_that_nothing_takes_is_refused_though_the_run_would_end_for_ano
 
     assert play.event(run, "e").status == "refused"
     assert play.look(run).status == "running"
+
+
+def test_a_machine_that_has_nothing_to_wait_for_ends_before_its_commit_is_too_big() -> None:
+    never = Workflow("never", input=Note).then_if(lambda _note: False, Script().stage("a"))
+    spinning = State("spinning", Note, enter=never)
+    play = Play(flow := machine(spinning.done(never, to=spinning), spinning.on(Note, to=END), start=spinning))
+
+    ended = play.run(flow, Note())
+
+    assert ended.view.error is not None
+    assert ended.view.error.kind == "EndlessTransitions"
+    assert len(events(play, ended.ref, StateEntered)) == 100

@@ -79,6 +79,7 @@ A, B = _State("a", Order), _State("b", Order)
 END, OTHER = _State("end", Order, final=True), _State("end", Parcel, final=True)
 BUSY = _State("busy", Order, enter=CHARGE)
 _IN = Flow("in", input=Order)
+_TWO = _IN.then(CHARGE).together(STAMP, STAMP.named("stamp-2"))
 _AWAITS = _IN.then(CHARGE).wait_for(Go)
 _UNDONE = stage_of(Order, id_="undone", options={"compensate": function_of(Receipt, gives=None)})
 
@@ -149,6 +150,10 @@ _TRANSITIONS = {
     "its work leads nowhere: give to=...": one_of(lambda: A.on(Go, work=CHARGE, update=lambda data, _event: data)),
     "is not what the state is entered with: give enter=": one_of(
         lambda: BUSY.done(STAMP, to=B), lambda: A.done(CHARGE, to=B), lambda: BUSY.done("charge", to=B)
+    ),
+    "its work gives 2 values: let it end with one stage": one_of(
+        lambda: _State("s", Order, enter=_TWO).done(_TWO, to=END, when=lambda _data, _out: True),
+        lambda: A.on(Go, to=END, work=_TWO, result=lambda data, _out: data),
     ),
     "state 'busy', done: say where it leads, with to=...": one_of(lambda: BUSY.done(CHARGE, to=None)),
 }
@@ -346,7 +351,19 @@ def _runs(given: tuple[timedelta, int]) -> bool:
     return ended.status == "failed" and error is not None and f"has taken {quota} transitions" in error.message
 
 
+def _spins(count: int) -> bool:
+    """A machine with nothing to wait for ends, too, and says why."""
+    never = Flow("never", input=Count).then_if(lambda _data: False, stage_of(Count, id_="work"))
+    state, end = _State("s", Count, enter=never), _State("end", Count, final=True)
+    more = lambda data, _out: Count(count=data.count + 1, text="x" * count)  # noqa: E731 - a function
+    ways = (state.done(never, to=state, update=more), state.on(Go, to=end))
+    ended = Play(machine := _Machine("m", input=Count, start=state, transitions=ways)).run(machine, Count())
+    error = ended.view.error
+    return ended.status == "failed" and error is not None and error.kind == "EndlessTransitions"
+
+
 ODDITIES: Oddities = {
+    "a machine that has nothing to wait for": (_spins, one_of(1, 900)),
     "a function of a machine that is wrong": (
         _fails,
         lambda chance: (
