@@ -154,11 +154,12 @@ class People:
         """Pause a run at the very moment at which a worker looks at it that a message had waited for."""
         seen = self._watch.runs[ref]
         # Timers are rarer than stages: whoever can wait for one does so more often than not.
-        timers = any(id_.startswith(TIMER) for id_ in seen.witness.books.definition.stages)
-        wanted = TIMER if timers and stage not in {"s0", "s1"} else ""
+        definition, machine = seen.witness.books.definition, seen.witness.books.moves is not None
+        timers = [id_ for id_ in definition.stages if id_.startswith(TIMER) or (machine and id_ not in definition.code)]
+        anything = not timers or stage in {"s0", "s1"}
         for _ in range(80):
             now = self._world.now - AMBUSHED[stage]
-            messages = [each for each in self._traffic.about(ref.run) if each.poke.stage.startswith(wanted)]
+            messages = [each for each in self._traffic.about(ref.run) if anything or each.poke.stage in timers]
             ahead = [message.at for message in messages if message.at > now]
             if ahead:
                 env.clock.sleep((min(ahead) - now) / SECOND)
