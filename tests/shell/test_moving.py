@@ -230,3 +230,11 @@ def test_a_machine_that_has_nothing_to_wait_for_ends_before_its_commit_is_too_bi
     assert ended.view.error is not None
     assert ended.view.error.kind == "EndlessTransitions"
     assert len(events(play, ended.ref, StateEntered)) == 100
+
+
+def test_a_role_with_a_colon_ends_no_label_of_a_diagram() -> None:
+    opened = State("open", Note)
+
+    drawn = machine(opened.on(Note, to=END, roles=("team:sales",)), start=opened).diagram()
+
+    assert "Note by team#58;sales\n" in drawn

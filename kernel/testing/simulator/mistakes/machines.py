@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from kernel.core.events import StateEntered, TransitionTaken
+from kernel.define.context import Suspend
 from kernel.define.machine import MAX_STATES, MAX_TRANSITIONS, Machine, State
 from kernel.define.machine_compile import LARGEST
 from kernel.errors import Conflict, DefinitionError, Forbidden
@@ -29,6 +30,7 @@ from kernel.testing.simulator.mistakes.cases import (
 from kernel.testing.simulator.mistakes.writing import (
     CHARGE,
     EMPTY,
+    POLLED,
     STAMP,
     Flow,
     Locked,
@@ -79,6 +81,7 @@ A, B = _State("a", Order), _State("b", Order)
 END, OTHER = _State("end", Order, final=True), _State("end", Parcel, final=True)
 BUSY = _State("busy", Order, enter=CHARGE)
 _IN = Flow("in", input=Order)
+SUSPENDED: Any = Suspend(Parcel())
 _TWO = _IN.then(CHARGE).together(STAMP, STAMP.named("stamp-2"))
 _AWAITS = _IN.then(CHARGE).wait_for(Go)
 _UNDONE = stage_of(Order, id_="undone", options={"compensate": function_of(Receipt, gives=None)})
@@ -362,7 +365,32 @@ def _spins(count: int) -> bool:
     return ended.status == "failed" and error is not None and error.kind == "EndlessTransitions"
 
 
+def _on_the_way(given: tuple[str, ...]) -> bool:
+    """Where a machine is, is drawn, between two states, too, and before it has begun."""
+    work = stage_of(Count, id_="work", gives=Receipt | Suspend[Parcel], options=POLLED, body=lambda *_given: SUSPENDED)
+    state, end = _State("s", Count), _State("end", Count, final=True)
+    way = state.on(Go, to=end, when=lambda _data, _event: True, roles=given, work=work)
+    machine = _Machine(
+        "m", input=Count, start=state, transitions=(way, state.on(Stop, update=lambda data, _event: data))
+    )
+    play = Play(machine)
+    run = play.start(machine, Count())
+    drawn = [machine.diagram(play.look(run))]
+    while play.step():
+        pass
+    drawn.append(machine.diagram(play.look(run)))
+    play.send(run, Go(), roles=given, id="e")
+    while play.step():
+        pass
+    drawn.append(machine.diagram(play.look(run)))
+    play.cancel(run)
+    drawn.append(machine.diagram(play.look(run)))
+    label = f"Go [on a condition]{' by ' + ' or '.join(given).replace(':', '#58;') if given else ''}"
+    return all(label in each for each in drawn) and len(set(drawn)) == len(drawn) and "between" in drawn[2]
+
+
 ODDITIES: Oddities = {
+    "a machine on its way is drawn": (_on_the_way, one_of(("a:b", "c"), ("boss",))),
     "a machine that has nothing to wait for": (_spins, one_of(1, 900)),
     "a function of a machine that is wrong": (
         _fails,
