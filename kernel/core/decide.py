@@ -69,10 +69,10 @@ from kernel.errors import Conflict, Gone, NotFound
 
 TOLD_IN_FULL = 20
 """Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
-MOVES = 50
-"""Transitions of a machine that one commit may hold; with more, the run fails: it would never come to an end."""
 KEPT = 100
 """Events that a run keeps for waits that have not begun; further ones are refused."""
+IN_A_ROW = 100
+"""States that a machine enters in one commit, one after the other, with nothing to wait for: a commit is one item."""
 AFTERWARDS = 3_600_000
 """Milliseconds of a run's retention that must be left after a new deadline, so that the run is failed by it in time."""
 
@@ -122,7 +122,7 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
 class _Draft:
     """A commit in the making: its events, and the state with them folded in."""
 
-    __slots__ = ("data", "definition", "events", "moves", "now", "recall", "rejected", "state")
+    __slots__ = ("data", "definition", "entered", "events", "now", "recall", "rejected", "state")
 
     def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
         self.definition = definition
@@ -131,8 +131,7 @@ class _Draft:
         self.state.at = self.now = max(now, state.at)  # commit times never decrease along a log
         self.state.asleep = None
         self.recall = recall
-        self.rejected = 0
-        self.moves = 0
+        self.rejected = self.entered = 0
         self.data: bytes | None = None
         self.events: list[AnyEvent] = []
 
@@ -185,12 +184,15 @@ class _Draft:
             self.rejected += 1
             if self.rejected > TOLD_IN_FULL:
                 directive = Reject(directive.stage, replace(directive.error, message="", traceback=""))
-        if isinstance(directive, Enter | Depart | Stay):
-            self.moves += 1
-            if self.moves > MOVES:
-                text = f"more than {MOVES} transitions at once: the machine goes in circles without any work or wait"
+        if isinstance(directive, Enter):
+            self.entered += 1
+            if self.entered > IN_A_ROW:
+                text = (
+                    f"{IN_A_ROW} states were entered in a row, with nothing to wait for: let the machine wait, or end"
+                )
                 return RunFailed(ErrorRecord("limit", "EndlessTransitions", text, directive.transition))
-            self.data = self.data if directive.data is None else directive.data
+        if isinstance(directive, Enter | Depart | Stay) and directive.data is not None:
+            self.data = directive.data
         return _event_of(directive)
 
     def _settle(self) -> Sequence[AnyEvent]:
@@ -419,7 +421,7 @@ def _require_taken(state: State, command: c.Receive) -> None:
         why = f"{error.stage} threw {error.kind}: {error.message}" if error.category == "condition" else error.message
         message = f"{refused}: {why}"
         raise Conflict(message)
-    if command.event in state.events and not state.status.finished:
+    if command.event in state.events:
         message = f"{refused}: none of the conditions hold on which it would be taken"
         raise Conflict(message)
 

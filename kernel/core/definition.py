@@ -162,6 +162,10 @@ class Later(Exception):
     """Whether an external event counts shows only once the run is further on: it is to be applied then."""
 
 
+QUOTA = "TransitionQuota"
+"""Kind of the error with which a run fails that was about to take more transitions than it may."""
+
+
 class Available(Struct, frozen=True, omit_defaults=True):
     """An external event that a run can take as it stands.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from kernel.core.definition import DATA, Available, Later, MissingValue, Values
+from kernel.core.definition import DATA, QUOTA, Available, Later, MissingValue, Values
 from kernel.core.directives import Complete, Depart, Directive, Enter, Fail, Reject, SetTimer, Stay
 from kernel.core.events import (
     AnyEvent,
@@ -128,8 +128,8 @@ class Machine:
 
     def settle(self, state: State, values: Values) -> Sequence[Directive]:
         """What follows once the work of the state or transition is done, or has failed; nothing while it is not."""
-        work, place = self._work(state), state.place
-        if place is None or work is None or not work.ids.isdisjoint(state.active):
+        work, place = self._work(state), _place(state)
+        if work is None or not work.ids.isdisjoint(state.active):
             return ()
         ends = work.settle(state, values)
         if ends != (Complete(),):
@@ -191,7 +191,7 @@ class Machine:
             return ()
         if _place(state).taken >= self._quota:
             text = f"the run has taken {self._quota} transitions: give the machine a higher quota, or an end"
-            return (Fail(ErrorRecord("limit", "TransitionQuota", text, each.id)),)
+            return (Fail(ErrorRecord("limit", QUOTA, text, each.id)),)
         data = None if each.update is None else each.update(values, event)
         if each.to is None:
             return (Stay(each.id, event, data),)
@@ -216,9 +216,7 @@ class Machine:
 
     def _work(self, state: State) -> Graph | None:
         """What is under way where the machine is."""
-        place = state.place
-        if place is None:
-            return None
+        place = _place(state)
         return self._transitions[place.transition].work if place.transition else self._states[place.state].work
 
     def _of(self, source: str, fits: Callable[[Transition], bool]) -> list[Transition]:
@@ -243,8 +241,6 @@ class Machine:
 
     def available(self, state: State) -> Sequence[Available]:
         """The events of the state that the machine is in, or enters next."""
-        if state.status.finished:
-            return ()
         found: dict[str, list[Transition]] = {}
         for each in self._of(self._ahead(state), lambda each: bool(each.event)):
             found.setdefault(each.event, []).append(each)

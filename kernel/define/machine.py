@@ -193,7 +193,8 @@ class State(Generic[D]):
             raise DefinitionError(f"{what}: {work!r} is not what the state is entered with: give enter={work!r} to it")
         if to is None:
             raise DefinitionError(f"{what}: say where it leads, with to=...")
-        _require_one_output(self.work, what)
+        if when is not None or update is not None:
+            _require_one(self.work, what)
         return self._way(Way(self.id, "done"), what, to, when, update, 2)
 
     def after(
@@ -248,15 +249,15 @@ class State(Generic[D]):
             raise DefinitionError(f"{what}: its work leads nowhere: give to=...")
         plan: Plan | None = None if work is None else plan_of_work(work, self.data, f"{what}: work")
         if result is not None:
-            _require_one_output(plan, what)
+            _require_one(plan, what)
         told = way.with_(to=None if to is None else to.id, when=when, update=update, work=plan, result=result)
         return Transition(told, self, to)
 
 
-def _require_one_output(work: Plan | None, what: str) -> None:
-    """See to it that what is made of a work is made of one value."""
-    if work is not None and len(work.current) != 1:
-        raise DefinitionError(f"{what}: the work has {len(work.current)} outputs: choose one, with .output(...)")
+def _require_one(work: Plan | None, what: str) -> None:
+    """See to it that work gives what functions of its one output take."""
+    if work is not None and len(work.current) > 1:
+        raise DefinitionError(f"{what}: its work gives {len(work.current)} values: let it end with one stage")
 
 
 class Machine(Startable[In], Generic[In, D]):

@@ -89,5 +89,5 @@ def _label(way: Way) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """A label ends at none of its characters."""
-    return text.replace(":", "#58;").replace(";", "#59;") if ":" in text else text
+    """A label ends at none of its characters: of names, ids and roles only a role may hold a colon."""
+    return text.replace(":", "#58;")

@@ -180,8 +180,14 @@ def _tend(env: Environment, session: Session, counts: Counts, until: float, by: 
 
 
 def _asleep(env: Environment, session: Session, until: int, counts: Counts, by: str) -> None:
-    """A sleeping run was met: its time is near, or it has to be put to sleep again, as ``leave`` will."""
+    """A sleeping run was met: its time is near, or it has to be put to sleep again, as ``leave`` will.
+
+    Or somebody has just done that, so that nobody is needed for long.
+    """
     if not heads.is_near(env, session, until):
+        if until - heads.lead(env) > env.clock.now() + env.limits.look_grace:
+            counts.skipped += 1
+            return
         counts.woken += 1
         send(env, [(session.poke(at=until), until)])
         return

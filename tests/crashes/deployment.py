@@ -157,6 +157,11 @@ class Deployment:
         """Whether a run's log has ended, finalised or not."""
         return loaded(self.plain, RunRef(TENANT, run)).state.status.finished
 
+    def taken(self, run: str) -> int:
+        """How many transitions a machine has taken."""
+        place = loaded(self.plain, RunRef(TENANT, run)).state.place
+        return 0 if place is None else place.taken
+
     def waits(self, run: str, stage: str) -> bool:
         """Whether a stage waits for an answer, or for what a check asks."""
         found = loaded(self.plain, RunRef(TENANT, run)).state.stages.get(stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from onewrite import Context, PermanentError, Retry
+from onewrite import Context, Machine, PermanentError, Retry, State
 from tests.shell.script import Act, Flow, Note, Script, fork, line, on_condition, throws
 
 SECONDS, MINUTES, HOURS = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours"))
@@ -52,6 +52,11 @@ FIVE = Retry(5, first=SECONDS, factor=1, jitter=0)
 def step(id_: str, **options: Any) -> Any:
     """A stage that follows one."""
     return script.stage(id_, _act, **{"retry": FIVE, **options})
+
+
+def step_of(state: State[Note]) -> Any:
+    """What a state is entered with."""
+    return state.enter
 
 
 def undoable(id_: str, **options: Any) -> Any:
@@ -109,3 +114,54 @@ UNDONE = line(undoable("a"), undoable("b"), c, id="undone")
 UNDONE_ON_CANCEL = line(undoable("a"), b, c, id="undone-on-cancel", on_cancel="compensate")
 TWICE = line(a, step("b", retry=Retry(2, first=SECONDS)), id="twice")
 ONCE = line(a, script.stage("b", _act, at_most_once=True), id="once")
+
+
+def _told(_data: Note, event: Note) -> bool:
+    return event.text != ""
+
+
+def _noted(data: Note, event: Note) -> Note:
+    return Note(text=f"{data.text}+{event.text.partition(' ')[0]}")
+
+
+_machine: Any = Machine
+_END = State("end", Note, final=True)
+_ONE, _TWO = State("one", Note, enter=step("a")), State("two", Note, enter=step("b"))
+STEPS: Flow = _machine(
+    "steps",
+    input=Note,
+    start=_ONE,
+    transitions=(
+        _ONE.done(step_of(_ONE), to=_TWO, update=_noted),
+        _TWO.done(step_of(_TWO), to=_ONE, when=lambda data, _note: len(data.text) < 5, update=_noted),
+        _TWO.done(step_of(_TWO), to=_END, update=_noted),
+    ),
+)
+_OPEN = State("open", Note, enter=step("a"))
+REVIEW: Flow = _machine(
+    "review",
+    input=Note,
+    start=_OPEN,
+    transitions=(_OPEN.on(Note, to=_END, when=_told, update=_noted), _OPEN.on(Note, update=_noted)),
+)
+_FIRST, _LAST = State("first", Note, enter=step("a")), State("last", Note, enter=step("b"))
+EXPIRES: Flow = _machine(
+    "expires",
+    input=Note,
+    start=_FIRST,
+    transitions=(_FIRST.after(MINUTES, to=_LAST), _LAST.after(MINUTES, to=_END)),
+)
+PATIENT: Flow = _machine("patient", input=Note, start=_OPEN, transitions=(_OPEN.after(10 * MINUTES, to=_END),))
+EXPIRES_LATE: Flow = _machine(
+    "expires-late", input=Note, start=_OPEN, transitions=(_OPEN.after(20 * MINUTES, to=_END, update=lambda data: data),)
+)
+_PASSED = State("passed", Note)
+PASSES: Flow = _machine(
+    "passes",
+    input=Note,
+    start=_OPEN,
+    transitions=(
+        _OPEN.on(Note, to=_PASSED, update=_noted, work=step("w"), result=_noted),
+        _PASSED.on(Note, to=_END, update=_noted),
+    ),
+)

@@ -144,7 +144,7 @@ WRONG_TRANSITIONS: dict[str, tuple[Any, str]] = {
     "done of nothing": (lambda: State[Approval]("s", Approval).done(None, to=end), "None is not what the state is"),  # type: ignore[arg-type]  # on purpose
     "two outputs": (
         lambda: untyped.on(Approve, to=end, work=forked, result=sign),
-        "the work has 2 outputs: choose one, with .output(...)",
+        "its work gives 2 values: let it end with one stage",
     ),
     "after": (lambda: untyped.after(3, to=end), "after is 3: give a datetime.timedelta"),
     "negative": (lambda: untyped.after(-HOUR, to=end), "give at least"),

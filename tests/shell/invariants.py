@@ -24,8 +24,11 @@ from kernel.core.events import (
     StageFailed,
     StageSkipped,
     StageStarted,
+    StateEntered,
     TimerFired,
     TimerSet,
+    TransitionStarted,
+    TransitionTaken,
     WaitMatched,
     WaitStarted,
 )
@@ -157,6 +160,8 @@ class Witness:
                 assert event_id in self.received - self.taken, f"applied-once: {event_id} is taken twice, or never came"
                 self.taken.add(event_id)
                 self._ended(wait, "completed")
+            case StateEntered() | TransitionStarted() | TransitionTaken():
+                self._moved(event)
             case StageCompleted(stage=stage, output=output):
                 self._ended(stage, "completed")
                 said = "" if output.json is UNSET else bytes(output.json).decode()
@@ -176,6 +181,19 @@ class Witness:
                 self.over = True
             case _:
                 pass
+
+    def _moved(self, event: StateEntered | TransitionStarted | TransitionTaken) -> None:
+        """A machine moves on: what was under way where it was is forgotten."""
+        if event.event:
+            assert event.event in self.received - self.taken, (
+                f"applied-once: {event.event} is taken twice, or never came"
+            )
+            self.taken.add(event.event)
+        if not isinstance(event, TransitionTaken):
+            self.starts.clear()
+            self.attempt.clear()
+            self.outcome.clear()
+            self.done.clear()
 
     def _started(self, stage: str) -> None:
         spec = self.definition.stages[stage]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,19 @@ def test_a_check_that_says_not_yet_puts_the_run_to_sleep_again(script: Script) -
     play.play([ref])
     assert len(events(play, ref, Slept)) == 30
     assert state_of(play, ref).at < play.env.clock.now() + DAY
+
+
+def test_a_tick_that_finds_a_run_put_to_sleep_meanwhile_sends_nobody() -> None:
+    month: Any = line(Script().stage("a"), id="month", deadline=timedelta(days=60))
+    play = Play(flow := month.sleep(timedelta(days=30)).then(Script().stage("b")))
+    ref = play.start(flow, Note())
+    once(play, lambda call: is_under(call, Guard.SLEEP_IS_LATEST), Fault.CRASH_BEFORE)
+    work(play)
+    play.clock.move(3 * MINUTE)
+    sent = delays(play)
+    once_before(play, lambda call: call.method == "range", lambda: play.attend(ref))
+
+    play.tick()
+
+    assert delays(play) == sent
+    assert due_of(play, ref) > 29 * DAY

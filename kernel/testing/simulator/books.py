@@ -95,6 +95,11 @@ class Books(Struct):
         return bool(self.stages) or (self.moves is not None and bool(self.moves.state))
 
     @property
+    def is_told(self) -> bool:
+        """It is a machine that takes events."""
+        return self.moves is not None and any(each.event for each in self.moves.rules.ways)
+
+    @property
     def definition(self) -> Definition:
         """Its workflow, but for its policies."""
         return self.builds[0]

@@ -18,6 +18,7 @@ from kernel.ports import (
     Guard,
     Head,
     HeadUpdate,
+    Inbox,
     Key,
     Live,
     Poke,
@@ -59,6 +60,8 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             return f"{value.key} held by {value.holder[:SHORT] or 'nobody'}, was {value.was[:SHORT] or 'nobody'}"
         case Snapshot():
             return f"snapshot({value.seq})"
+        case Inbox():
+            return f"{value.key}({'open' if value.due is not None else value.refused or 'applied'})"
         case Data() | Live() | Dead():
             return value.key
         case HeadUpdate():

@@ -144,6 +144,11 @@ class _History:
         self._mistakes = Chance(seed, "mistakes")
         self._next_tick = EPOCH + self._deployment.limits.tick
         self._tick_always = chance.happens(0.25)
+        # Who simulates workflows that may take longer wants to see them through.
+        longest = max((flow.definition.deadline or 0 for flow, _ in further), default=0)
+        self._longest = longest if often == 1 and longest > LASTS else 0
+        if self._longest:
+            self._tick_always = False
 
     # --- the course of things --------------------------------------------------------------------------------------
 
@@ -154,16 +159,18 @@ class _History:
         lasts = chance.pick((MINUTE, 10 * MINUTE, 30 * MINUTE, 3 * HOUR, LASTS)[: 2 if crowd else None])
         if self._deployment.limits.retention < LASTS and not crowd:
             lasts = chance.pick((lasts, LASTS))
+        if self._longest:
+            lasts = chance.pick((lasts, self._longest, self._longest))
         self._plan(lasts, crowd=crowd)
         self._go_on(EPOCH + lasts, lambda: False)
         self.world.say(None, "--- calm ---")
         self.weather.calm = True
         self.weather.wild = False
-        end = self.world.now + PATIENCE
+        end = self.world.now + PATIENCE + self._longest
         for actor in self.world.actors:
             actor.offset = 0
         if not self._go_on(end, self._quiet):
-            self.world.fail("quiet-at-last", f"after {PATIENCE // DAY} days of calm it is not over")
+            self.world.fail("quiet-at-last", f"after {(PATIENCE + self._longest) // DAY} days of calm it is not over")
         for ref in self._people.accepted:
             if ref not in self.watch.runs:
                 self.world.fail("accepted-is-kept", f"{ref} is gone")

@@ -194,11 +194,22 @@ class Moves:
         first = max(0, bisect_right(self._visits, began, key=lambda visit: visit.since) - 1)
         return any(not self._fits(visit, item) for visit in self._visits[first:])
 
-    def forbidden(self, event: str, roles: Collection[str], began: int) -> bool:
-        """Whether somebody who came at ``began`` may have found that these roles are not enough."""
+    def unfit(self, event: str, roles: Collection[str], began: int) -> bool:
+        """Whether somebody who came at ``began`` may have found that nobody with these roles can send that event."""
+        if self._books.over or self._ended >= began:
+            return True
+        return not all(self._declared(state, event, roles) for state in self._states(began))
+
+    def fit(self, event: str, roles: Collection[str], began: int) -> bool:
+        """Whether somebody who came at ``began`` may have found that somebody with these roles can send that event."""
+        return any(self._declared(state, event, roles) for state in self._states(began))
+
+    def _states(self, began: int) -> set[str]:
         first = max(0, bisect_right(self._visits, began, key=lambda visit: visit.since) - 1)
-        states = {visit.state for visit in self._visits[first:]}
-        return any(not any(each.allows(roles) for each in self._ways(state) if each.event == event) for state in states)
+        return {visit.state for visit in self._visits[first:]}
+
+    def _declared(self, state: str, event: str, roles: Collection[str]) -> bool:
+        return any(each.event == event and each.allows(roles) for each in self._ways(state))
 
     def _fits(self, visit: Visit, item: Inbox) -> bool:
         ways = [each for each in self._ways(visit.state) if each.event == item.name and each.allows(item.roles)]

@@ -13,19 +13,20 @@ from kernel.core.events import AnyEvent, CompensationStarted, RunCancelled, RunP
 from kernel.define.registry import Registry
 from kernel.errors import Conflict, Forbidden, KeyHeld, NotFound, OnewriteError, Refused
 from kernel.ports import Poke, RunRef
-from kernel.shell import read
+from kernel.shell import callback, read
 from kernel.shell.attend import attend
 from kernel.shell.cancel import cancel
 from kernel.shell.environment import HOUR, MINUTE, SECOND, Environment, NoDefinitions
 from kernel.shell.load import events_of
 from kernel.shell.outbox import replay_dead_letters
 from kernel.shell.pause import pause, resume
-from kernel.shell.receive import accept
+from kernel.shell.read import available
+from kernel.shell.receive import accept, look_up
 from kernel.shell.rerun import rerun, retry
 from kernel.shell.start import start
 from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.machines import EVENTS, ROLES
+from kernel.testing.simulator.machines import EVENTS, ROLES, Push
 from kernel.testing.simulator.traffic import Traffic
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
@@ -179,11 +180,12 @@ class People:
         """Pause a run at the very moment at which a worker looks at it that a message had waited for."""
         seen = self._watch.runs[ref]
         # Timers are rarer than stages: whoever can wait for one does so more often than not.
-        timers = any(id_.startswith(TIMER) for id_ in seen.witness.books.definition.stages)
-        wanted = TIMER if timers and stage not in {"s0", "s1"} else ""
+        definition, machine = seen.witness.books.definition, seen.witness.books.moves is not None
+        timers = [id_ for id_ in definition.stages if id_.startswith(TIMER) or (machine and id_ not in definition.code)]
+        anything = not timers or stage in {"s0", "s1"}
         for _ in range(80):
             now = self._world.now - AMBUSHED[stage]
-            messages = [each for each in self._traffic.about(ref.run) if each.poke.stage.startswith(wanted)]
+            messages = [each for each in self._traffic.about(ref.run) if anything or each.poke.stage in timers]
             ahead = [message.at for message in messages if message.at > now]
             if ahead:
                 env.clock.sleep((min(ahead) - now) / SECOND)
@@ -239,6 +241,10 @@ class People:
             lambda: start(env, two, Ticket(), tenant="#", by="api"),
             lambda: start(env, two, Ticket(), tenant=tenant, by="api", key=""),
             lambda: start(env, two, "{", tenant=tenant, by="api"),
+            lambda: accept(env, ref, "Note", Note(), by="api", id_="a b"),
+            lambda: accept(env, ref, "Note", Note(), by="api", roles=("a b",)),
+            lambda: callback.complete(env, "x" * 5_000, {}),
+            lambda: callback.fail(env, "x", kind="", message=""),
         )
         for number, ask in enumerate(questions):
             with suppress(Refused):
@@ -280,7 +286,7 @@ class People:
     def tell(self, number: int) -> None:
         """Send an event to some machine: mostly one that fits, from who may; the same again, now and then."""
         chance = Chance(self._world.seed, "tell", number)
-        refs = [ref for ref, seen in self._watch.runs.items() if seen.witness.books.moves is not None]
+        refs = [ref for ref, seen in self._watch.runs.items() if seen.witness.books.is_told]
         if not refs:
             return
         going = [ref for ref in refs if not self._watch.runs[ref].state.status.finished]
@@ -293,6 +299,8 @@ class People:
             event = EVENTS[name](text="x" * chance.pick((0, 1, 2, 700)))
             for _ in range(chance.pick((1, 1, 1, 2))):
                 self._tell(actor, env, ref, id_, event, roles)
+            if chance.happens(0.1):
+                self._inquire(actor, env, ref, id_)
 
         self._world.spawn("client", work)
 
@@ -315,13 +323,33 @@ class People:
         except OnewriteError as error:
             self._world.judge(error)
             self._world.say(actor, f"tell: {type(error).__name__}: {error}")
-            if isinstance(error, Forbidden) and moves and not moves.forbidden(name, roles, actor.began):
-                self._world.fail("transitions-fit", f"{name} of {roles} is forbidden in {moves.ahead}, which takes it")
+            known = id_ in self._watch.runs[ref].inbox
+            refused = moves if isinstance(error, Conflict | Forbidden) and not known else None
+            if refused is not None and not refused.unfit(name, roles, actor.began):
+                self._world.fail("transitions-fit", f"{name} of {roles} is refused in {refused.ahead}: {error}")
             return
         if self.sent.setdefault((ref, id_), event) != event:
             self._world.fail("accepted-is-kept", f"two events were accepted as {id_}")
         if id_ not in self._watch.runs[ref].inbox:
             self._world.fail("accepted-is-kept", f"{id_} was acknowledged, and is nowhere")
+
+    def _inquire(self, actor: Actor, env: Environment, ref: RunRef, id_: str) -> None:
+        """What became of an event, and what may be sent now; and send what is too large."""
+        moves = self._watch.runs[ref].witness.books.moves
+        try:
+            if look_up(env, ref, id_).run != ref.run:
+                self._world.fail("tenants-are-apart", f"{id_} is told of another run")
+        except OnewriteError as error:
+            self._world.judge(error)
+        try:
+            for each in available(env, ref):
+                if moves is not None and not moves.fit(each.event, each.roles[:1], actor.began):
+                    self._world.fail("transitions-fit", f"{each} is offered in {moves.ahead}")
+            accept(env, ref, "Push", Push(text="x" * 100_000), by="api")
+        except OnewriteError as error:
+            self._world.judge(error)
+        else:
+            self._world.fail("inputs-are-checked", "an event was accepted that is too large")
 
     def _look(self, env: Environment, ref: RunRef, _stage: str, _registry: Registry) -> None:
         read.show(env, ref)

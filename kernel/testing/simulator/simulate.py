@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from kernel.define.registry import AnyWorkflow, Registry
-from kernel.define.workflow import Workflow
+from kernel.define.startable import Startable
 from kernel.testing.play import Play
 from kernel.testing.simulator.shrink import shrink
 
@@ -36,6 +36,8 @@ def simulate(
     What a stage throws fails the stage, as it would anywhere: it is the engine's promises that are looked at. An
     ``AssertionError`` is another thing: what your stages assert, and what ``check`` asserts of the world that they
     leave behind, shall hold whatever happens.
+
+    What takes days or months is seen through where it has a deadline that long; nobody waits for it.
 
     Args:
         runs: workflows, each with an input that is a model or a mapping, of at most 8,000 bytes as JSON text.
@@ -74,7 +76,7 @@ def _start_each(runs: Sequence[tuple[AnyWorkflow, object]]) -> None:
     if not runs:
         raise TypeError("nothing to simulate: give (workflow, input), once or more")
     for each in runs:
-        if not isinstance(each, tuple) or len(each) != 2 or not isinstance(each[0], Workflow):  # noqa: PLR2004 - a pair
+        if not isinstance(each, tuple) or len(each) != 2 or not isinstance(each[0], Startable):  # noqa: PLR2004 - a pair
             raise TypeError(f"give (workflow, input), not {each!r}")
     flows = list(dict.fromkeys(flow for flow, _ in runs))
     registry = Registry(*flows)

@@ -11,17 +11,35 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.mistakes import inputs, odd_details, odd_flows, odd_values, records, stages, workflows
+from kernel.testing.simulator.mistakes import (
+    inputs,
+    machines,
+    odd_details,
+    odd_flows,
+    odd_values,
+    records,
+    stages,
+    waits,
+    workflows,
+)
 from kernel.testing.simulator.mistakes.cases import Case
 
 __all__ = ["CASES", "Case", "blunder"]
 
 
 def _table() -> Iterator[tuple[str, Case]]:
-    for group, error, attempt, rows in (*stages.REFUSALS, *workflows.REFUSALS, *inputs.REFUSALS, *records.REFUSALS):
-        for says, draw in rows.items():
-            yield f"{group}: {says}", Case(draw, attempt, error, says)
-    for each in (odd_values.ODDITIES, inputs.ODDITIES, odd_flows.ODDITIES, odd_details.ODDITIES):
+    for module in (stages, workflows, waits, machines, inputs, records):
+        for group, error, attempt, rows in module.REFUSALS:
+            for says, draw in rows.items():
+                yield f"{group}: {says}", Case(draw, attempt, error, says)
+    for each in (
+        odd_values.ODDITIES,
+        inputs.ODDITIES,
+        odd_flows.ODDITIES,
+        odd_details.ODDITIES,
+        waits.ODDITIES,
+        machines.ODDITIES,
+    ):
         for name, (attempt, draw) in each.items():
             yield f"oddity: {name}", Case(draw, attempt, None, "")
 
