@@ -144,6 +144,7 @@ class Moves:
         self._fetch = fetch
         self._now = now
         self._open: EventReceived | None = None
+        self._entered = 0
         self._owed: set[str] = set()
         self._fresh: set[str] = set()
         self._reopened = False
@@ -187,9 +188,13 @@ class Moves:
             return True
         return any(not each.event and each.when is None and each.to for each in self._ways(self.state))
 
+    def just_fired(self, id_: str) -> bool:
+        """Whether this is a timer that has fired in this very commit, which says what comes of it."""
+        return id_ in self._fresh
+
     def refusable(self, item: Inbox, began: int) -> bool:
         """Whether somebody who came at ``began`` may have found that the machine does not take an event."""
-        if self._books.over or self._ended >= began:
+        if self._books.over or self._ended >= began or self.taken >= self.rules.quota:
             return True
         first = max(0, bisect_right(self._visits, began, key=lambda visit: visit.since) - 1)
         return any(not self._fits(visit, item) for visit in self._visits[first:])
@@ -232,11 +237,11 @@ class Moves:
             self._fail("applied-once", f"{event.event} is received where nobody can tell whether it is taken")
         self._open = event
 
-    def sets(self, event: TimerSet, commit: Commit) -> None:
-        """A timer is set, which may be that of a transition: for as long as that says."""
+    def sets(self, event: TimerSet) -> None:
+        """A timer is set, which may be that of a transition: for so long after its state was entered."""
         rule = next((each for each in self.rules.ways if each.id == event.timer), None)
-        if rule is not None and event.at != commit.at + (rule.after or 0):
-            self._fail("timers-are-never-early", f"{rule.id} is set for {event.at - commit.at} ms, not {rule.after}")
+        if rule is not None and event.at != self._entered + (rule.after or 0):
+            self._fail("timers-are-never-early", f"{rule.id} is set for {event.at - self._entered}, not {rule.after}")
 
     def fires(self, id_: str) -> None:
         """A timer fired, which may be that of a transition."""
@@ -244,8 +249,9 @@ class Moves:
             self._fresh.add(id_)
             self._owed.add(id_)
 
-    def entered(self, event: StateEntered, seq: int) -> None:
+    def entered(self, event: StateEntered, commit: Commit) -> None:
         """The machine is in a state."""
+        self._entered = commit.at
         if not event.transition:
             if self.state or event.state != self.rules.start or event.event:
                 self._fail("transitions-fit", f"it begins with {event.state}, where it is in {self.state or 'none'}")
@@ -261,7 +267,7 @@ class Moves:
             rule = self._moved(event)
             if rule.work or rule.to != event.state:
                 self._fail("transitions-fit", f"{event}, but {rule.id} leads to {rule.to}")
-        self._leave(seq)
+        self._leave(commit.seq)
         self.state, self.transition = event.state, ""
         self._visited(between=False)
 
@@ -282,7 +288,8 @@ class Moves:
         self._visited(between=False)
 
     def reopened(self) -> None:
-        """The run goes on: what its timers could not tell, they are asked once more."""
+        """The run goes on: timers that fired and told nothing are asked no more, the one that failed is set again."""
+        self._owed.clear()
         self._reopened = True
         self._ended = self._now()
 
@@ -291,13 +298,9 @@ class Moves:
         opened, fresh = self._open, self._fresh
         reopened, self._reopened = self._reopened, False
         self._open, self._fresh = None, set()
-        if self._books.over:
-            if opened is not None and self.taken < self.rules.quota:
-                self._fail("applied-once", f"{opened.event} is received, and leads to nothing")
-            return
         if opened is not None:
             self._fail("applied-once", f"{opened.event} is received, and leads to nothing")
-        if not self.state:
+        if self._books.over or not self.state:
             return
         if self.state in self.rules.final and not self.transition:
             self._fail("transitions-fit", f"it is in {self.state}, which is final, and goes on")

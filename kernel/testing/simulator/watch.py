@@ -137,6 +137,8 @@ class Watch:
         moves = seen.witness.books.moves
         if moves is None or self._due.maybe_expired(seen.head) or self._world.weather.counts["garbled"]:
             return
+        if " threw " in why and moves.rules.told:
+            return  # it would have led to what its functions, or those of its stages, cannot tell
         if not moves.refusable(item, self._acting().began):
             self._world.fail("transitions-fit", f"{item.id} is refused, which {moves.ahead} takes: {why}")
 

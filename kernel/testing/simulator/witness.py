@@ -47,6 +47,7 @@ EXPECTED_ERRORS = frozenset(
         "SystemExit",
         "KeyError",
         "BeyondDeadline",
+        "TransitionQuota",
         "WaitTimedOut",
         "StageTimedOut",
         "LeaseLost",
@@ -129,7 +130,7 @@ class Witness:
             case TimerSet(timer=id_, at=at):
                 self._scheduled(id_, when)
                 if self.books.moves is not None:
-                    self.books.moves.sets(event, commit)
+                    self.books.moves.sets(event)
                 self.books.of(id_).status = "set"
                 self.books.slept += max(0, at - commit.at)
                 self._sets(id_, max(at, commit.at), commit, when)  # nobody is late for what had passed before
@@ -176,7 +177,7 @@ class Witness:
             self._fail("transitions-fit", f"{event} in a run of what is no machine")
         match event:
             case StateEntered():
-                moves.entered(event, commit.seq)
+                moves.entered(event, commit)
             case TransitionStarted():
                 moves.started(event, commit.seq)
             case _:
@@ -352,7 +353,8 @@ class Witness:
 
     def _end(self, id_: str, how: str) -> None:
         stage = self.books.of(id_)
-        if stage.status in {"completed", "failed", "skipped"}:
+        moves = self.books.moves
+        if stage.status in {"completed", "failed", "skipped"} and (moves is None or not moves.just_fired(id_)):
             self._fail("recorded-is-immutable", f"{id_}, which is {stage.status}, is {how}")
         stage.status = how
         if id_.startswith(COMPENSATE):

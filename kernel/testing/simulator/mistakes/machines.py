@@ -107,11 +107,11 @@ _STATES = {
         lambda: _State("s", Order, final=True, enter=CHARGE)
     ),
     "state 's': enter is <function": one_of(lambda: _State("s", Order, enter=CHARGE.function)),
-    "enter is 'charge': give a stage that takes a Order, or a workflow of it": one_of(
+    "enter is 'charge': give a stage that takes Order, or a workflow of it": one_of(
         lambda: _State("s", Order, enter="charge")
     ),
     "parameter 'a' takes Receipt, but the run's input gives Order": one_of(lambda: _State("s", Order, enter=STAMP)),
-    "workflow 'in' takes a Order, not a Parcel": one_of(lambda: _State("s", Parcel, enter=_IN.then(CHARGE))),
+    "workflow 'in' takes Order, not Parcel": one_of(lambda: _State("s", Parcel, enter=_IN.then(CHARGE))),
     "'w' has no stages: add one with .then(stage)": one_of(lambda: _State("s", Order, enter=EMPTY)),
     "give presets and deadline to the machine, not to the workflow 'w'": one_of(
         lambda: _State("s", Order, enter=Flow("w", input=Order, deadline=HOUR).then(CHARGE)),
@@ -173,7 +173,7 @@ _OPTIONS = {
     ": define it above the machine": by_name(input=one_of(Unfinished)),
     "start is {0[start]!r}: give a State": by_name(start=one_of("a", None, State)),
     "give a tuple of them, in their order": by_name(transitions=one_of([A.on(Go, to=END)], None, (A,), ("a",))),
-    "its input is a Parcel, its data a Order: say with begin=... how the one becomes the other": by_name(
+    "its input is Parcel, its data Order: say with begin=... how the one becomes the other": by_name(
         input=one_of(Parcel)
     ),
     "begin must be a plain function of one value, the input": by_name(begin=one_of(later, "x", lambda: 1, 7)),
