@@ -235,7 +235,7 @@ class _History:
     def _plan_keys(self, lasts: int) -> None:
         """In some histories, starts with business keys of a small set, and what lets such runs end and go on again."""
         chance = Chance(self.world.seed, "business keys")
-        if not chance.happens(0.3):
+        if not chance.happens(0.3) or self._often == 1:  # who simulates workflows of their own wants to see those
             return
         tenant, workflow = chance.pick(("acme", "globex")), chance.pick(MADE_UP)
         for number in range(2 + chance.below(4)):

@@ -51,7 +51,7 @@ MOVES = (
         "event-or-refused",
         "An event that no transition is taken on is refused.",
         "applied-once",
-        ("kernel.core.decide:_receive", "definition.selective and command.event in state.events and", "False and"),
+        ("kernel.core.decide:_require_taken", "if command.event in state.events:", "if False:"),
     ),
     part(
         "event-waits",
@@ -111,13 +111,7 @@ MOVES = (
         "timers-are-set-again",
         "A machine that is retried waits for all that its state waits for.",
         "timers-fire-once",
-        (f"{MACHINE}._resume", "return (*taken, *begun, *self._timers(state)) if", "return (*taken, *begun) if"),
-    ),
-    part(
-        "timer-comes-to-one",
-        "When a machine is retried, a timer that has come to something comes to nothing more.",
-        "timers-fire-once",
-        ("kernel.core.machine:_owes", " and not timer.attempt", ""),
+        (f"{MACHINE}._resume", "(*begun, *self._timers(state))", "begun"),
     ),
     part(
         "update-is-recorded",
@@ -135,7 +129,7 @@ MOVES = (
         "data-is-the-latest",
         "Functions are given the data as the last transition left it.",
         ("data-is-as-computed", "no-unexpected-error"),
-        (f"{EVOLVE}:_moved_on", "return replace(new, seq=state.seq, external", "return replace(new, external"),
+        (f"{EVOLVE}:_moved_on", "_place(state).seq if event.data is None else state.seq", "_place(state).seq"),
     ),
     part(
         "unreadable-is-no-answer",
