@@ -39,6 +39,7 @@ D = TypeVar("D", bound=BaseModel)
 Model = TypeVar("Model", bound=BaseModel)
 Ev = TypeVar("Ev", bound=BaseModel)
 Out = TypeVar("Out")
+Next = TypeVar("Next")
 Outs = TypeVarTuple("Outs")
 
 
@@ -166,37 +167,66 @@ class State(Generic[D]):
         way = Way(self.id, name, event=event, roles=roles)
         return self._way(way, what, to, when, update, 2, work, result)
 
+    @overload
     def done(
         self,
-        work: Takes[Out, D] | Workflow[D, Out],
+        entered: Takes[Out, D] | Workflow[D, Out],
         /,
         *,
         to: State[D],
         when: Callable[[D, Out], bool] | None = None,
         update: Callable[[D, Out], D] | None = None,
+    ) -> Transition[D]: ...
+    @overload
+    def done(
+        self,
+        entered: Takes[Out, D] | Workflow[D, Out],
+        /,
+        *,
+        to: State[D],
+        when: Callable[[D, Out], bool] | None = None,
+        update: Callable[[D, Out], D] | None = None,
+        work: Takes[Next, D] | Workflow[D, Next],
+        result: Callable[[D, Next], D] | None = None,
+    ) -> Transition[D]: ...
+    def done(
+        self,
+        entered: Takes[Any, D] | Workflow[D, Any],
+        /,
+        *,
+        to: State[D],
+        when: Callable[[D, Any], bool] | None = None,
+        update: Callable[[D, Any], D] | None = None,
+        work: Takes[Any, D] | Workflow[D, Any] | None = None,
+        result: Callable[[D, Any], D] | None = None,
     ) -> Transition[D]:
         """A transition once the work that the state was entered with is done.
 
         When no condition holds, they are asked again whenever the data has changed.
 
         Args:
-            work: what the state was given as ``enter``.
+            entered: what the state was given as ``enter``.
             to: the next state; the same one is left and entered again.
             when: says of the data and what the work gave whether the transition is taken; must be pure.
             update: gives the new data from these; must be pure.
+            work: as ``on`` has it.
+            result: as ``on`` has it.
 
         Raises:
             DefinitionError: an argument makes no sense; the message says what to change.
         """
         what = f"state {self.id!r}, done"
-        if self.enter is None or work is not self.enter:
-            raise DefinitionError(f"{what}: {work!r} is not what the state is entered with: give enter={work!r} to it")
+        if self.enter is None or entered is not self.enter:
+            raise DefinitionError(
+                f"{what}: {entered!r} is not what the state is entered with: give enter={entered!r} to it"
+            )
         if to is None:
             raise DefinitionError(f"{what}: say where it leads, with to=...")
         if when is not None or update is not None:
             _require_one(self.work, what)
-        return self._way(Way(self.id, "done"), what, to, when, update, 2)
+        return self._way(Way(self.id, "done"), what, to, when, update, 2, work, result)
 
+    @overload
     def after(
         self,
         delay: timedelta,
@@ -205,6 +235,29 @@ class State(Generic[D]):
         to: State[D] | None = None,
         when: Callable[[D], bool] | None = None,
         update: Callable[[D], D] | None = None,
+    ) -> Transition[D]: ...
+    @overload
+    def after(
+        self,
+        delay: timedelta,
+        /,
+        *,
+        to: State[D],
+        when: Callable[[D], bool] | None = None,
+        update: Callable[[D], D] | None = None,
+        work: Takes[Out, D] | Workflow[D, Out],
+        result: Callable[[D, Out], D] | None = None,
+    ) -> Transition[D]: ...
+    def after(
+        self,
+        delay: timedelta,
+        /,
+        *,
+        to: State[D] | None = None,
+        when: Callable[[D], bool] | None = None,
+        update: Callable[[D], D] | None = None,
+        work: Takes[Any, D] | Workflow[D, Any] | None = None,
+        result: Callable[[D, Any], D] | None = None,
     ) -> Transition[D]:
         """A transition once the machine has been in this state for so long; for any time, at no cost while it lasts.
 
@@ -214,12 +267,16 @@ class State(Generic[D]):
                 and the timer does not fire a second time.
             when: says of the data, once the time has come, whether the transition is taken; must be pure.
             update: gives the new data from the data; must be pure.
+            work: as ``on`` has it.
+            result: as ``on`` has it.
 
         Raises:
             DefinitionError: an argument makes no sense; the message says what to change.
         """
         what = f"state {self.id!r}, after"
-        return self._way(Way(self.id, "after", after=milliseconds(delay, what)), what, to, when, update, 1)
+        return self._way(
+            Way(self.id, "after", after=milliseconds(delay, what)), what, to, when, update, 1, work, result
+        )
 
     def _way(
         self,

@@ -141,7 +141,7 @@ WRONG_TRANSITIONS: dict[str, tuple[Any, str]] = {
     ),
     "done": (lambda: untyped.done(pay, to=end), "<stage 'pay'> is not what the state is entered with"),
     "done nowhere": (lambda: untyped.done(ask, to=None), "say where it leads, with to=..."),
-    "done of nothing": (lambda: State[Approval]("s", Approval).done(None, to=end), "None is not what the state is"),  # type: ignore[arg-type]  # on purpose
+    "done of nothing": (lambda: State[Approval]("s", Approval).done(None, to=end), "None is not what the state is"),  # type: ignore[call-overload]  # on purpose
     "two outputs": (
         lambda: untyped.on(Approve, to=end, work=forked, result=sign),
         "its work gives 2 values: let it end with one stage",

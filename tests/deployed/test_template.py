@@ -18,6 +18,7 @@ from tests.examples.test_runs import FAILING, INPUT_FILES
 from tests.proof import tell
 from tests.shell.invariants import check_over
 from workflows import registry
+from workflows.examples.outside import carrier, people
 
 pytestmark = pytest.mark.localstack
 
@@ -34,7 +35,9 @@ def test_what_is_deployed_is_the_template_of_the_repository(deployed: Deployed) 
 
 
 def test_every_shipped_input_ends_as_it_says(deployed: Deployed) -> None:
-    started = {(workflow, name): deployed.start(workflow, example(workflow, name)) for workflow, name in INPUT_FILES}
+    by_itself = [each.id for each in registry if not each.definition.events and each.id != "subscription"]
+    inputs = [(workflow, name) for workflow, name in INPUT_FILES if workflow in by_itself]
+    started = {(workflow, name): deployed.start(workflow, example(workflow, name)) for workflow, name in inputs}
     for _ in range(OVERNIGHT):
         deployed.world.count("provider.asked", started["media", "opera-cycle"])
 
@@ -48,6 +51,52 @@ def test_every_shipped_input_ends_as_it_says(deployed: Deployed) -> None:
     assert undone["compensation"] == "complete"
     kinds = [effect.kind for effect in deployed.world.effects(run=undone["run"])]
     assert kinds[-2:] == ["invoice.cancelled", "payment.refunded"]
+
+
+def test_a_carrier_tells_of_a_shipment_early_twice_and_late(deployed: Deployed) -> None:
+    consignment = example("shipment", "bicycle")
+    run = deployed.start("shipment", consignment)
+    assert until(lambda: bool(deployed.world.effects("carrier.booked", run)), 60)
+    (booked,) = deployed.world.effects("carrier.booked", run)
+    scans = list(carrier.scans(str(booked.details["tracking"]), consignment["service"], consignment["country"]))
+
+    for scan in reversed(scans):
+        body = {"name": scan.name, "payload": scan.payload, "id": scan.id}
+        assert [deployed.ask("POST", f"/runs/{run}/events", body)[0] for _ in range(2)] == [202, 202]
+
+    assert deployed.settled(run)["status"] == "completed"
+    assert len(deployed.world.effects("customer.told", run)) == 1
+    assert {deployed.ask("GET", f"/runs/{run}/events/{scan.id}")[2]["status"] for scan in scans} == {"applied"}
+
+
+def test_an_approval_goes_from_hand_to_hand(deployed: Deployed) -> None:
+    """Without an authoriser nobody has a role; whoever may invoke the function vouches for one."""
+
+    def send(roles: tuple[str, ...], **event: Any) -> Any:
+        payload = json.dumps({"send_event": {"run": run, "roles": roles, **event}})
+        answer = deployed.functions.invoke(FunctionName=deployed.stack["IntakeFunctionName"], Payload=payload)
+        return json.load(answer["Payload"])
+
+    invoice = example("approval", "server-room")
+    run = deployed.start("approval", invoice)
+    for click in people.clicks(invoice["department"]):
+        assert until(lambda click=click: click.when in asked(deployed, run), 60)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        body = {"name": click.name, "payload": click.payload, "id": click.id}
+        status, _, problem = deployed.ask("POST", f"/runs/{run}/events", body)
+        assert (status, problem["type"]) == (403, "urn:onewrite:problem:forbidden")
+        _, _, found = deployed.ask("GET", f"/runs/{run}/available-events")
+        assert any(each["event"] == click.name and set(click.roles) & set(each["roles"]) for each in found["events"])
+        assert send(click.roles, **body)["status"] == "accepted"
+
+    view = deployed.settled(run)
+    assert (view["status"], view["state"]) == ("completed", "paid")
+    assert "classDef here" in deployed.ask("GET", f"/runs/{run}/diagram")[2]["mermaid"]
+
+
+def asked(deployed: Deployed, run: str) -> set[str]:
+    """The stages that have done what they had to, where the machine is."""
+    view = deployed.ask("GET", f"/runs/{run}")[2]
+    return {each["stage"] for each in view["stages"] if each["status"] == "completed"}
 
 
 def test_a_start_that_is_sent_twice_is_one_run(deployed: Deployed) -> None:

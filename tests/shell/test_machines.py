@@ -1031,3 +1031,14 @@ def test_a_token_of_a_former_visit_is_not_told_the_answer_of_another(script: Scr
     for said in ("yes", "no"):
         with pytest.raises(Gone):
             play.answer(former, Note(text=said))
+
+
+def test_whatever_a_transition_is_taken_on_it_may_have_work(script: Script) -> None:
+    ask, pay, tell = script.stage("ask"), script.stage("pay"), script.stage("tell")
+    first, second = State("first", Note, enter=ask), State("second", Note)
+    made = machine(
+        first,
+        first.done(ask, to=second, update=noted, work=pay, result=noted),
+        second.after(timedelta(days=3), to=END, work=tell, result=noted),
+    )
+    assert Play(made).run(made, Note()).output == Note(text="ask pay tell")

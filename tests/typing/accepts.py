@@ -264,6 +264,10 @@ done = review.done(ask_manager, to=paid, when=lambda data, receipt: receipt.id =
 graph_done = paid.done(paying, to=telling, update=lambda data, parcel: begin(Order(id=parcel.id)))
 failed_done = telling.done(tell, to=approved, update=told)
 timed = review.after(timedelta(days=3), to=approved, when=lambda data: data.order.express, update=late)
+monthly = paid.after(
+    timedelta(days=30), to=paid, work=ask_manager, result=lambda data, receipt: begin(Order(id=receipt.id))
+)
+then_packed = paid.done(paying, to=telling, work=ask_manager, result=lambda data, receipt: data)
 
 approval = Machine(
     "approval",

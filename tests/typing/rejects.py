@@ -288,8 +288,10 @@ review.on(Approve, to=approved, work=ask_manager, result=lambda d, r: d.nope)  #
 review.done(pack, to=approved)  # type: ignore[arg-type]  # it takes a Receipt, not the data
 review.done(ask_manager, to=approved, update=lambda d, r: r)  # type: ignore[arg-type, return-value]  # not the data
 review.done(ask_manager, to=approved, when=lambda d, r: r.nope == "")  # type: ignore[attr-defined]  # of a Receipt
-review.done(ask_manager)  # type: ignore[call-arg]  # it leads nowhere
-review.after(3, to=approved)  # type: ignore[arg-type]  # a timedelta
+review.done(ask_manager)  # type: ignore[call-overload]  # it leads nowhere
+review.after(3, to=approved)  # type: ignore[call-overload]  # a timedelta
+review.after(HOUR, to=approved, work=charge)  # type: ignore[arg-type]  # it takes an Order
+review.done(ask_manager, to=approved, work=ask_manager, result=lambda d, r: r.nope)  # type: ignore[attr-defined]
 review.after(HOUR, to=elsewhere)  # type: ignore[arg-type]  # a state with other data
 Machine("m", input=Order, start=review, transitions=())  # type: ignore[misc]  # what makes an Approval of the Order?
 Machine("m", input=Receipt, begin=begin, start=review, transitions=())  # type: ignore[arg-type]  # begin takes an Order
