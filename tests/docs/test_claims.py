@@ -688,14 +688,13 @@ def test_every_page_is_there() -> None:
     assert {page.stem for page in DOCS.glob("*.md")} >= {"architecture", "workflows", "operations", "dependencies"}
 
 
-def test_the_simulator_gives_a_run_four_days_to_be_over() -> None:
+def test_the_simulator_gives_a_run_four_days_and_its_deadlines_time_to_be_over() -> None:
     from kernel.testing.simulator.history import PATIENCE  # noqa: PLC0415 - what the page says of it
 
     week = Workflow("week", input=Order, deadline=timedelta(days=9)).then(first).sleep(timedelta(days=7)).then(further)
 
     assert 4 * 24 * 60 * MINUTE == PATIENCE
-    with pytest.raises(AssertionError, match="after 4 days of calm it is not over"):
-        simulate((week, Order()), histories=20)
+    simulate((week, Order()), histories=20)
 
 
 def test_nothing_of_a_sink_that_refuses_is_lost() -> None:
