@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
 from collections.abc import Callable
 from itertools import cycle
@@ -18,9 +19,10 @@ from hosts.local.demo.director import Director, runs_so_far
 from hosts.local.demo.report import report
 from hosts.local.demo.senders import letters
 from hosts.local.demo.verdicts import general, verdict
+from hosts.local.demo.year import a_year
 from kernel.testing.units import Usage
 from workflows.examples import INPUTS, registry
-from workflows.examples.outside import World
+from workflows.examples.outside import VARIABLE, Effect, World
 
 BY_TROUBLE = {case.trouble: case for case in CASES}
 
@@ -380,3 +382,25 @@ def test_a_bill_at_list_prices() -> None:
     assert bill.ours * 1e6 == pytest.approx(10 * 0.625 + 2 * 0.125 + 3 * 0.40 + 2 * 0.20)
     assert bill.durable_functions * 1e6 == pytest.approx(32)
     assert bill.step_functions * 1e6 == pytest.approx(100)
+
+
+def test_the_year_of_the_demo_is_as_it_says() -> None:
+    before = os.environ.get(VARIABLE)
+
+    told = a_year()
+
+    assert all(told.claims.values()), told
+    assert "charged 12 times, each month once, and none early" in told.told
+    assert os.environ.get(VARIABLE) == before
+
+
+def test_a_year_in_which_a_month_is_charged_twice_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = World.once
+
+    def twice(world: World, kind: str, key: str, **details: str | int) -> Effect:
+        once(world, kind, f"{key}-again", **details)
+        return once(world, kind, key, **details)
+
+    monkeypatch.setattr(World, "once", twice)
+
+    assert not all(a_year().claims.values())

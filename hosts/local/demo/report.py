@@ -11,6 +11,7 @@ from rich.text import Text
 from hosts.local import prices
 from hosts.local.demo.cases import Played, Trouble
 from hosts.local.demo.verdicts import general, verdict
+from hosts.local.demo.year import a_year
 from hosts.local.show import counted, seconds_of, status_of
 from kernel.testing.units import Usage
 from workflows.examples.outside import World
@@ -40,6 +41,7 @@ def report(console: Console, runs: Sequence[Played], listed: Collection[str], wo
     claims = general(runs, listed, world)
     for trouble in filter(None, Trouble):
         claims |= _tell(console, trouble, [each for each in runs if each.case.trouble is trouble], world)
+    claims |= _tell_of_a_year(console)
     console.print("\n[bold]What became of each run, and what a million such cost[/]\n")
     console.print(_table(runs, wide=console.width >= WIDE))
     console.print(f"\n[dim]{SMALL_PRINT}[/]\n")
@@ -58,6 +60,14 @@ def _tell(console: Console, trouble: Trouble, runs: Sequence[Played], world: Wor
     for name, told in bad:
         console.print(Text.assemble(("✗", "red"), " ", (trouble, "bold"), f" ({name}): ", told))
     return {f"{trouble}: {each.run}: {claim}": holds for each, said in found for claim, holds in said.claims.items()}
+
+
+def _tell_of_a_year(console: Console) -> dict[str, bool]:
+    """Tell of the one workflow that takes longer than anybody would watch."""
+    year = a_year()
+    mark = ("✓", "green") if all(year.claims.values()) else ("✗", "red")
+    console.print(Text.assemble(mark, " ", ("A year", "bold"), " (subscription/a-year, in memory): ", year.told))
+    return {f"A year: {claim}": holds for claim, holds in year.claims.items()}
 
 
 def _table(runs: Sequence[Played], *, wide: bool) -> Table:
