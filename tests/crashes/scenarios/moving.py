@@ -36,6 +36,7 @@ def moved_by_an_event_asleep(world: Deployment, client: Client) -> None:
     """Long before anybody would look at the run; an event within the state came before."""
     run = client.start("review")
     world.until(lambda: world.asleep(run))
+    assert [each["event"] for each in client.get(f"/runs/{run}/available-events")["events"]] == ["Note"]
     client.send(run, "e-1", "")
     world.until(lambda: world.taken(run) == 1)
     client.send(run, "e-2", "go")

@@ -299,8 +299,8 @@ PROGRAM = (
     ),
     part(
         "undo-starts-nothing",
-        "While a run is undone, nothing else of it becomes ready.",
-        "cancel-wins-whole",
+        "While a run is undone, and once it is over, nothing else of it becomes ready, or is asked for.",
+        ("cancel-wins-whole", "no-unexpected-error"),
         (f"{DRAFT}.emit", " and state.status is RunStatus.RUNNING", ""),
     ),
     part(
