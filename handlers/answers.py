@@ -129,7 +129,7 @@ class WorkflowList(Struct, frozen=True):
 
 
 class Diagram(Struct, frozen=True):
-    """A picture of a workflow, or of a run of it with its progress, as a Mermaid flowchart."""
+    """A picture of a workflow, or of a run of it with its progress, as a Mermaid diagram."""
 
     workflow: str
     version: int

@@ -234,7 +234,7 @@ class Api:
         """Show the run that holds a business key."""
         return _answer(self._operations.show_holder(self._caller, workflow=workflow, business_key=key))
 
-    @route("POST", "/workflows/<workflow>/keys/<key>/events", {202: EventView}, 404, 409, 422, body=True)
+    @route("POST", "/workflows/<workflow>/keys/<key>/events", {202: EventView}, 403, 404, 409, 422, body=True)
     def send_event_to_holder(
         self,
         workflow: Workflow,

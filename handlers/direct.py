@@ -121,7 +121,9 @@ class OfKey(Body):
 
 
 class SendToHolder(OfKey, EventBody):
-    """Send an event to the run that holds a business key."""
+    """Send an event to the run that holds a business key. Whoever may invoke the function vouches for the roles."""
+
+    roles: list[str] = Field(default=[], max_length=MAX_ROLES)
 
 
 class Pause(OfRun, PauseBody):

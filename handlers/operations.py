@@ -266,11 +266,13 @@ class Operations:
         name: str,
         payload: object,
         id: str | None = None,  # noqa: A002 - the domain's word
+        roles: Sequence[str] | None = None,
     ) -> EventView:
         """Accept an external event for the run that holds a business key; the same again also from who held it last."""
         text = json_text(payload, "payload")
         by, tenant = caller.by, caller.tenant
-        return accept_by_key(self.env, tenant, workflow, business_key, name, text, by=by, id_=id)
+        acting = caller.roles if roles is None else roles
+        return accept_by_key(self.env, tenant, workflow, business_key, name, text, by=by, id_=id, roles=acting)
 
     def _changed(self, caller: Caller, run: str, change: Callable[[RunRef], None]) -> RunView:
         ref = RunRef(caller.tenant, run)

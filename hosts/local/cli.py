@@ -313,7 +313,7 @@ def diagram(
     tenant: Tenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a workflow, or a run with its progress, as a Mermaid flowchart."""
+    """Draw a workflow, or a run with its progress, as a Mermaid diagram."""
     drawn = Api(url, tenant).diagram(what, of_run=is_run_id(what), version=version)
     _print(drawn, lambda: print(drawn["mermaid"], end=""), as_json=as_json)
 

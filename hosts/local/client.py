@@ -132,7 +132,7 @@ class Api:
         return self._call("GET", "/runs" + (f"?{urlencode(query)}" if query else ""))
 
     def diagram(self, what: str, *, of_run: bool, version: int | None = None) -> Json:
-        """A workflow, or a run with its progress, as a Mermaid flowchart: ``mermaid``."""
+        """A workflow, or a run with its progress, as a Mermaid diagram: ``mermaid``."""
         query = "" if version is None else f"?version={version}"
         return self._call("GET", f"/{'runs' if of_run else 'workflows'}/{quote(what, safe='')}/diagram{query}")
 

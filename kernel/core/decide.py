@@ -540,7 +540,7 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
     run = state.identity.run
     if not state.status.finished:
         status = "paused" if state.paused is not None else state.status
-        message = f"run {run} is {status}: only a finished run can be run again; cancel it first"
+        message = f"run {run} is {status}: only a finished run can be run again: wait until it is over"
         raise Conflict(message)
     if not command.stage and state.status is not RunStatus.FAILED:
         message = f"run {run} is {state.status}: only a failed run can be retried; rerun it from a named stage"

@@ -79,7 +79,7 @@ def require_events(events: Sequence[object], before: Iterable[Sequence[type[Base
     shapes: dict[str, str] = {}
     for event in events:
         if not isinstance(event, type) or not is_model(event):
-            raise DefinitionError(f"{what}: {event!r} is no event: give a pydantic model")
+            raise DefinitionError(f"{what}: {event!r} is no event: give its class, a pydantic model such as Delivered")
         name = event.__name__
         require_id(name, "event")
         require_json(event, f"{what}, event {name}")

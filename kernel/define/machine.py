@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVarTuple, get_type_hints, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from kernel.define.context import Failed
 from kernel.define.machine_check import require_sound
 from kernel.define.machine_compile import definition_of
 from kernel.define.machine_diagram import state_diagram
 from kernel.define.machine_plan import MachinePlan, Way, plan_of_work
-from kernel.define.model import is_model
+from kernel.define.model import is_model, members
 from kernel.define.policy import is_a, is_whole, milliseconds
 from kernel.define.shape import name_of, require_json
 from kernel.define.signature import is_plain, takes
@@ -162,7 +163,8 @@ class State(Generic[D]):
         what = f"state {self.id!r}, on {name}"
         if not is_a(roles, tuple) or not all(map(is_role, roles)):
             raise DefinitionError(
-                f"{what}: roles are {roles!r}: give a tuple of names, each of letters, digits and _ . : / @ -"
+                f"{what}: roles are {roles!r}: give a tuple of names, such as ('manager',), each of letters, digits "
+                "and _ . : / @ -"
             )
         way = Way(self.id, name, event=event, roles=roles)
         return self._way(way, what, to, when, update, 2, work, result)
@@ -224,6 +226,7 @@ class State(Generic[D]):
             raise DefinitionError(f"{what}: say where it leads, with to=...")
         if when is not None or update is not None:
             _require_one(self.work, what)
+        _require_failed((when, update), self.work, what)
         return self._way(Way(self.id, "done"), what, to, when, update, 2, work, result)
 
     @overload
@@ -307,8 +310,33 @@ class State(Generic[D]):
         plan: Plan | None = None if work is None else plan_of_work(work, self.data, f"{what}: work")
         if result is not None:
             _require_one(plan, what)
+            _require_failed((result,), plan, what)
         told = way.with_(to=None if to is None else to.id, when=when, update=update, work=plan, result=result)
         return Transition(told, self, to)
+
+
+def _require_failed(functions: tuple[Any, ...], work: Plan | None, what: str) -> None:
+    """See to it that functions of what a work gives know that it may have failed, where they say what they take.
+
+    Raises:
+        DefinitionError: one does not.
+    """
+    if work is None or not work.proceeds(work.current[0]):
+        return
+    for function in functions:
+        hints = [hint for name, hint in _hints(function).items() if name != "return"]
+        if hints[1:] and hints[1] not in (Any, object) and Failed not in members(hints[1]):
+            raise DefinitionError(
+                f"{what}: {function.__name__} is given a Failed when {work.current[0]} has failed: annotate it "
+                f"{name_of(hints[1])} | Failed"
+            )
+
+
+def _hints(function: Any) -> dict[str, Any]:  # noqa: ANN401 - a function of the user's, or none
+    try:
+        return get_type_hints(function) if function is not None else {}
+    except (NameError, TypeError):  # it says nothing that could be held against it
+        return {}
 
 
 def _require_one(work: Plan | None, what: str) -> None:
@@ -393,7 +421,7 @@ class Machine(Startable[In], Generic[In, D]):
             deadline: how long a run may take in all; the deployment's default if not given.
             chain: whether a worker goes on from stage to stage, at one write each, or stops after each.
             presets: named configurations: by name of the preset and id of the stage, a model or some of its fields.
-            quota: how many transitions a run may take; the one after that fails it.
+            quota: how many transitions a run may take; the one after that fails it or, on an event, is refused.
 
         Raises:
             DefinitionError: an argument makes no sense; a state is never reached or never left, a transition never

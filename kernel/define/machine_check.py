@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from kernel.define.external import require_events
@@ -94,9 +95,13 @@ def _require_taken(plan: MachinePlan, what: str) -> None:
         sooner = (other for other in plan.ways if other is not way and _comes_first(other, way))
         if (first := next(sooner, None)) is not None:
             raise DefinitionError(
-                f"{what}: {way.what} of {way.after} ms is never taken, since the state is left after {first.after} ms: "
+                f"{what}: {way.what} {_length(way)} is never taken, since the state is left after {_length(first)}: "
                 "leave it out, or give the other one a condition"
             )
+
+
+def _length(way: Way) -> timedelta:
+    return timedelta(milliseconds=way.after or 0)
 
 
 def _hides(earlier: Way, way: Way) -> bool:

@@ -71,7 +71,7 @@ def _begin(plan: MachinePlan) -> Callable[[Values], bytes]:
 
     def first(values: Values) -> bytes:
         value = given.load(_text(values(RUN_INPUT)))
-        return _recorded(data, value if begin is None else begin(value), "begin")
+        return _recorded(data, *((value, "the input") if begin is None else (begin(value), "begin")))
 
     return first
 
@@ -157,7 +157,7 @@ def _recorded(codec: Codec, value: Value, what: str) -> bytes:
         ) from error
     if len(text) > LARGEST:
         raise InvalidOutput(
-            f"{what} gave data of {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
+            f"{what} gives data of {len(text)} bytes: at most {LARGEST}; keep it elsewhere, pass its key"
         )
     return text
 

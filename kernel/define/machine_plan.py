@@ -135,7 +135,11 @@ def plan_of_work(work: object, data: type[BaseModel], what: str) -> Plan:
         DefinitionError: it is no stage or workflow, does not take the data, or holds what a machine does otherwise.
     """
     if isinstance(work, Stage):
-        return _plan(Workflow("work", input=data).then(work), what)
+        try:
+            return _plan(Workflow("work", input=data).then(work), what)
+        except DefinitionError as error:
+            said = str(error).removeprefix("workflow 'work', ").replace("the run's input", "the machine's data")
+            raise DefinitionError(f"{what}: {said}") from error
     if not isinstance(work, Workflow):
         raise DefinitionError(f"{what} is {work!r}: give a stage that takes {name_of(data)}, or a workflow of it")
     if work.input is not data:

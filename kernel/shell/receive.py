@@ -138,7 +138,16 @@ def accept(
 
 
 def accept_by_key(
-    env: Environment, tenant: str, workflow: str, key: str, name: str, payload: object, *, by: str, id_: str | None
+    env: Environment,
+    tenant: str,
+    workflow: str,
+    key: str,
+    name: str,
+    payload: object,
+    *,
+    by: str,
+    id_: str | None,
+    roles: Collection[str] = (),
 ) -> EventView:
     """Accept an external event for the run that holds a business key, as ``accept`` does.
 
@@ -146,7 +155,7 @@ def accept_by_key(
 
     Raises:
         NotFound: nobody holds the key.
-        InvalidInput, Conflict, NotDeployed: as ``accept`` does, or it cannot be a business key.
+        InvalidInput, Conflict, Forbidden, NotDeployed: as ``accept`` does, or it cannot be a business key.
     """
     if id_ is not None:
         check_event_id(id_)
@@ -155,7 +164,7 @@ def accept_by_key(
         return id_ is not None and _known(env, last, id_) is not None
 
     ref = find_holder(env, tenant, workflow, key, or_last=took_it)
-    return accept(env, ref, name, payload, by=by, id_=id_)
+    return accept(env, ref, name, payload, by=by, id_=id_, roles=roles)
 
 
 def _put(env: Environment, ref: RunRef, item: Inbox) -> Inbox | None:

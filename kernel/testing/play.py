@@ -131,6 +131,12 @@ def _ref(run: object) -> RunRef:
     return run
 
 
+def _milliseconds(lasts: object) -> int:
+    if not isinstance(lasts, timedelta) or lasts < timedelta(0):
+        raise TypeError(f"give a datetime.timedelta, such as timedelta(days=3), not {lasts!r}")
+    return lasts // timedelta(milliseconds=1)
+
+
 def _require_workflow(given: object) -> None:
     if isinstance(given, Registry):
         raise TypeError("a registry is given as Play(registry=...)")
@@ -362,7 +368,7 @@ class Play:
 
         Crashes and failures on the way are survived as ``play`` survives them.
         """
-        end = self.clock.now() + lasts // timedelta(milliseconds=1)
+        end = self.clock.now() + _milliseconds(lasts)
         while self._next() <= end:
             self._advance()
         self.clock.move(max(0, end - self.clock.now()))
@@ -380,6 +386,10 @@ class Play:
             if stage.status not in FINISHED_STAGE:
                 why = f", {_why(stage.error)}" if stage.error else ""
                 lines.append(f"  {id_} is {stage.status}, attempt {stage.attempt}{why}")
+        if (place := session.state.place) is not None and not session.state.status.finished:
+            known = self._plain.definitions.find(session.head.workflow, session.head.version, session.head.fingerprint)
+            events = [each.event for each in known.program.available(session.state)] if known is not None else []
+            lines.append(f"  it is in state {place.state}, which takes {', '.join(events) or 'no event'}")
         if session.state.status.finished:
             lines.append("  it is over, but nobody could leave it: to publish its events or to write that down failed")
         return "\n".join(lines)
@@ -445,6 +455,8 @@ class Play:
         """
         if not isinstance(event, BaseModel):
             raise TypeError(f"give the event itself, a model such as Delivered(...), not {event!r}")
+        if isinstance(roles, str):  # type: ignore[unreachable]  # where nobody checks types
+            raise TypeError(f"give roles as a tuple, such as ({roles!r},)")
         return accept(self.env, _ref(run), type(event).__name__, event, by="test", id_=id, roles=roles)
 
     def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word
@@ -499,7 +511,7 @@ class Play:
 
     def pause(self, run: Run, reason: str = "", *, lasts: timedelta | None = None) -> None:
         """Pause a run: for so long, or until it is resumed."""
-        until = None if lasts is None else self.clock.now() + lasts // timedelta(milliseconds=1)
+        until = None if lasts is None else self.clock.now() + _milliseconds(lasts)
         _pause.pause(self.env, _ref(run), by="test", reason=reason, until=until)
 
     def resume(self, run: Run, reason: str = "") -> None:

@@ -86,7 +86,7 @@ WRONG_STATES: dict[str, tuple[Any, str]] = {
     "enter": (lambda: State("s", Approval, enter=print), "enter is <built-in function print>: give a stage that takes"),  # type: ignore[arg-type]  # on purpose
     "stage": (
         lambda: State("s", Approval, enter=untyped_stage(other)),
-        "takes Invoice, but the run's input gives Approval",
+        "takes Invoice, but the machine's data gives Approval",
     ),
     "workflow": (
         lambda: State("s", Approval, enter=untyped_stage(Workflow("w", input=Invoice).then(other))),
@@ -199,7 +199,7 @@ WRONG_MACHINES: dict[str, tuple[Any, str]] = {
     ),
     "shadowed in time": (
         lambda: machine(first.after(HOUR, to=end), first.after(2 * HOUR, to=first)),
-        "first after of 7200000 ms is never taken, since the state is left after 3600000 ms",
+        "first after 2:00:00 is never taken, since the state is left after 1:00:00",
     ),
     "late": (lambda: machine(first.after(HOUR, to=end), deadline=HOUR), "comes after the machine's deadline"),
     "two states": (
@@ -210,7 +210,10 @@ WRONG_MACHINES: dict[str, tuple[Any, str]] = {
         lambda: machine(first.on(Approve, to=end, work=ask)),
         "first and first.Approve both have a stage 'ask': give one of them another id, such as ask.named('ask-2')",
     ),
-    "no event": (lambda: machine(untyped.on(int, to=end)), "<class 'int'> is no event: give a pydantic model"),
+    "no event": (
+        lambda: machine(untyped.on(int, to=end)),
+        "<class 'int'> is no event: give its class, a pydantic model",
+    ),
     "preset": (lambda: Registry(machine(first.on(Approve, to=end), presets={"p": {"x": {}}})), "there is no stage 'x'"),
 }
 

@@ -644,8 +644,8 @@ def pack_shipped(ctx: Context, event: Shipped) -> Receipt:
 WRONG_WAITS: dict[str, tuple[Callable[[Any], object], str]] = {
     "nothing": (lambda flow: flow.wait_for(), "one to three classes"),
     "four": (lambda flow: flow.wait_for(Order, Receipt, Parcel, Gateway), "one to three classes"),
-    "no model": (lambda flow: flow.wait_for(int), "is no event: give a pydantic model"),
-    "a value": (lambda flow: flow.wait_for(Order(id="1")), "is no event: give a pydantic model"),
+    "no model": (lambda flow: flow.wait_for(int), "is no event: give its class, a pydantic model"),
+    "a value": (lambda flow: flow.wait_for(Order(id="1")), "is no event: give its class, a pydantic model"),
     "alike": (lambda flow: flow.wait_for(Shipped, Arrived), "Shipped and Arrived look alike"),
     "twice": (lambda flow: flow.wait_for(Shipped, Shipped), "Shipped and Shipped look alike"),
     "a name that is taken": (

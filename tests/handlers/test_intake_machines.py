@@ -130,3 +130,22 @@ def test_what_can_be_started_shows_a_machines_stages_and_events(client: Client) 
     (version,) = listed["leave"]["versions"]
     assert version["stages"] == ["charge"]
     assert sorted(version["events"]) == ["Approve", "Withdraw"]
+
+
+def test_roles_count_for_whoever_holds_a_business_key_too(deployment: Deployment, shape: Shape) -> None:
+    client = Client(deployment.intake, shape)
+    body = {"input": GOOD, "business_key": "leave-1"}
+    run = client.request("POST", "/workflows/leave/runs", body=body).json["run"]
+    deployment.work()
+    path = "/workflows/leave/keys/leave-1/events"
+
+    refused = client.request("POST", path, body=APPROVE)
+    taken = caller(deployment, shape, "manager").request("POST", path, body=APPROVE)
+
+    assert (refused.status, taken.status) == (403, 202)
+    fields = {"workflow": "leave", "business_key": "leave-1", "name": "Approve", "payload": {"by": "o"}}
+    deployment.work()
+    sent = deployment.intake({"send_event_to_holder": fields | {"roles": ["owner"]}}, Context())
+    assert sent["status"] == "accepted"
+    deployment.work()
+    assert client.get(f"/runs/{run}").json["state"] == "granted"

@@ -349,8 +349,11 @@ TIMES = (
         "timers-are-never-early",
         (
             f"{PLAN}:_step",
-            "case StageStatus.SLEEPING | StageStatus.WAITING if 0 < stage.at <= sure:",
-            "case StageStatus.SLEEPING:",
+            "case status if status in _TIMED and 0 < stage.at <= sure:",
+            (
+                "case StageStatus.SLEEPING:\n            return Fire(id_)\n"
+                "        case status if status in _TIMED and 0 < stage.at <= sure:"
+            ),
         ),
     ),
     part(

@@ -110,7 +110,7 @@ _STATES = {
     "enter is 'charge': give a stage that takes Order, or a workflow of it": one_of(
         lambda: _State("s", Order, enter="charge")
     ),
-    "parameter 'a' takes Receipt, but the run's input gives Order": one_of(lambda: _State("s", Order, enter=STAMP)),
+    "parameter 'a' takes Receipt, but the machine's data gives Order": one_of(lambda: _State("s", Order, enter=STAMP)),
     "workflow 'in' takes Order, not Parcel": one_of(lambda: _State("s", Parcel, enter=_IN.then(CHARGE))),
     "'w' has no stages: add one with .then(stage)": one_of(lambda: _State("s", Order, enter=EMPTY)),
     "give presets and deadline to the machine, not to the workflow 'w'": one_of(
@@ -200,7 +200,7 @@ _WHOLES = {
         lambda: _machine(A.on(Go, to=END), _State("p", Parcel).on(Go, to=OTHER))
     ),
     "has more than 200 states: split it into several": one_of(_crowd),
-    "is no event: give a pydantic model": one_of(
+    "is no event: give its class, a pydantic model": one_of(
         lambda: _machine(A.on("Go", to=END)), lambda: _machine(A.on(dict, to=END)), lambda: _machine(A.on(Go(), to=END))
     ),
     "there are two classes of the name 'Go': rename one": one_of(
@@ -228,7 +228,7 @@ _WHOLES = {
     "a transition of a after is never taken, since one before it always is": one_of(
         lambda: _machine(A.after(HOUR, to=END), A.after(HOUR, to=B), B.on(Go, to=END))
     ),
-    "a after of 7200000 ms is never taken, since the state is left after 3600000 ms": one_of(
+    "a after 2:00:00 is never taken, since the state is left after 1:00:00": one_of(
         lambda: _machine(A.after(HOUR * 2, to=END), A.after(HOUR, to=B), B.on(Go, to=END))
     ),
 }

@@ -64,7 +64,7 @@ def _waits(*events: object, **options: object) -> Any:  # noqa: ANN401 - a workf
 
 _WAITS: Mapping[str, Any] = {
     "wait_for: give one to three classes of events": one_of(_waits, lambda: _waits(Paid, Refunded, Loose, Order)),
-    "is no event: give a pydantic model": lambda chance: partial(
+    "is no event: give its class, a pydantic model": lambda chance: partial(
         _waits, chance.pick(("Paid", dict, Paid(), None, int))
     ),
     "event Locked: Locked.parts is of a kind that JSON cannot carry": one_of(lambda: _waits(Locked)),
