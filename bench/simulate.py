@@ -34,7 +34,7 @@ AT_ONCE = 100
 """Histories that a process plays before it reports."""
 MEASURED = 0.3
 """Share of the histories in which the kernel's branches are measured, which takes twice as long."""
-WITHIN = 2_000
+WITHIN = 2_500
 """Histories within which the lack of a guard must show."""
 REPLAY = ".venv/bin/python -m bench.simulate"
 """What plays one history again, or a guard away."""
