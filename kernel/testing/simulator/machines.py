@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from kernel.define.machine import Machine, State, Transition
+from kernel.define.machine import Machine
+from kernel.define.states import State, Transition
 from kernel.define.workflow import Workflow
 from kernel.testing.simulator.bodies import Note, Options, Ticket
 from kernel.testing.simulator.flows import Flow, Maker, is_even

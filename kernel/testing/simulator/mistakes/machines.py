@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from kernel.core.events import StateEntered, TransitionTaken
 from kernel.define.context import Suspend
-from kernel.define.machine import MAX_STATES, MAX_TRANSITIONS, Machine, State
+from kernel.define.machine import MAX_STATES, MAX_TRANSITIONS, Machine
 from kernel.define.machine_compile import LARGEST
+from kernel.define.states import State
 from kernel.errors import Conflict, DefinitionError, Forbidden
 from kernel.testing.play import Play
 from kernel.testing.simulator.mistakes.cases import (
