@@ -6,30 +6,16 @@ current, to be dropped) or refused (``Conflict``, ``Gone``, ``NotFound``: somebo
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.definition import DATA, CallbackPolicy, Definition, Given, Recall, StageSpec, Strategy, recorded
-from kernel.core.directives import (
-    Complete,
-    Depart,
-    Directive,
-    Enter,
-    Fail,
-    Listen,
-    Reject,
-    Schedule,
-    SetTimer,
-    Skip,
-    Stay,
-    Take,
-)
+from kernel.core.definition import CallbackPolicy, Definition, Recall, StageSpec, Strategy
+from kernel.core.draft import Draft, Stale
 from kernel.core.events import (
     COMPENSATE,
     AnyEvent,
@@ -39,7 +25,6 @@ from kernel.core.events import (
     EventReceived,
     LeaseExpired,
     RunCancelled,
-    RunCompleted,
     RunCreated,
     RunFailed,
     RunPaused,
@@ -49,36 +34,17 @@ from kernel.core.events import (
     StageChecked,
     StageCompleted,
     StageFailed,
-    StageScheduled,
-    StageSkipped,
-    StageStarted,
     StageSuspended,
-    StateEntered,
     TimerFired,
-    TimerSet,
-    TransitionStarted,
-    TransitionTaken,
-    Value,
-    WaitMatched,
-    WaitStarted,
 )
-from kernel.core.evolve import evolve
 from kernel.core.plan import Idle, plan
 from kernel.core.state import RunStatus, StageState, StageStatus, State
 from kernel.errors import Conflict, Gone, NotFound
 
-TOLD_IN_FULL = 20
-"""Stages that are rejected in one commit with all that can be said of why; of further ones only the kind of error."""
 KEPT = 100
 """Events that a run keeps for waits that have not begun; further ones are refused."""
-IN_A_ROW = 100
-"""States that a machine enters in one commit, one after the other, with nothing to wait for: a commit is one item."""
 AFTERWARDS = 3_600_000
 """Milliseconds of a run's retention that must be left after a new deadline, so that the run is failed by it in time."""
-
-
-class Stale(Exception):
-    """The attempt, check or look that the command speaks of is no longer current. It changes nothing."""
 
 
 class Decision(Struct, frozen=True):
@@ -114,189 +80,12 @@ def decide(definition: Definition | None, state: State, command: c.Command, now:
         NotFound: it names a stage that the workflow does not have.
         MissingValue: an outcome is needed that is not at hand.
     """
-    draft = _Draft(definition, state, now, recall)
+    draft = Draft(definition, state, now, recall)
     _DECISIONS[type(command)](draft, command)
     return Decision(draft.events, draft.state, draft.data)
 
 
-class _Draft:
-    """A commit in the making: its events, and the state with them folded in."""
-
-    __slots__ = ("data", "definition", "entered", "events", "now", "recall", "rejected", "state")
-
-    def __init__(self, definition: Definition | None, state: State, now: int, recall: Recall) -> None:
-        self.definition = definition
-        self.state = state.fork()
-        self.state.seq += 1
-        self.state.at = self.now = max(now, state.at)  # commit times never decrease along a log
-        self.state.asleep = None
-        self.recall = recall
-        self.rejected = self.entered = 0
-        self.data: bytes | None = None
-        self.events: list[AnyEvent] = []
-
-    def spec(self, stage: str) -> StageSpec:
-        assert self.definition is not None  # noqa: S101 - commands that ask for a stage carry its definition
-        return self.definition.stages[stage]
-
-    def values(self, stage: str) -> Given:
-        """The outcome of a stage as of this very commit."""
-        if stage == DATA and self.data is not None:
-            return self.data
-        found = recorded(self.state, stage)
-        return self.recall(stage, found) if isinstance(found, int) else found
-
-    def emit(self, *events: AnyEvent) -> None:
-        """Add events, and all that the program makes of them, until nothing more follows."""
-        program = self.definition.program if self.definition else None
-        state = self.state
-        waiting = deque(events)
-        while waiting:
-            event = waiting.popleft()
-            if isinstance(event, WaitMatched) and event.event not in state.events:
-                # Another wait took it in this very commit: this one looks again.
-                assert program is not None  # noqa: S101 - it gave the event to the wait
-                again = program.react(state, WaitStarted(event.wait, ()), self.values)
-                waiting.extend(map(self.event_of, again))
-                continue
-            evolve(state, event)
-            self.events.append(event)
-            if program is not None and state.status is RunStatus.RUNNING:
-                waiting.extend(map(self.event_of, program.react(state, event, self.values)))
-            if not waiting and not state.status.finished and self._settled():
-                waiting.extend(self._settle())
-
-    def _settled(self) -> bool:
-        """Nothing more follows by itself, and nobody is at work; of a machine, its program knows."""
-        state = self.state
-        if state.place is not None and state.status is RunStatus.RUNNING:
-            return self.definition is not None
-        return bool(state.stages) and not state.active
-
-    def note(self, event: AnyEvent) -> None:
-        """Add an event that the program has no say in, and that nothing follows from."""
-        evolve(self.state, event)
-        self.events.append(event)
-
-    def event_of(self, directive: Directive) -> AnyEvent:
-        """What a directive becomes. Of many failures at once only the first are told in full: a commit is one item."""
-        if isinstance(directive, Reject):
-            self.rejected += 1
-            if self.rejected > TOLD_IN_FULL:
-                directive = Reject(directive.stage, replace(directive.error, message="", traceback=""))
-        if isinstance(directive, Enter):
-            self.entered += 1
-            if self.entered > IN_A_ROW:
-                text = (
-                    f"{IN_A_ROW} states were entered in a row, with nothing to wait for: let the machine wait, or end"
-                )
-                return RunFailed(ErrorRecord("limit", "EndlessTransitions", text, directive.transition))
-        if isinstance(directive, Enter | Depart | Stay) and directive.data is not None:
-            self.data = directive.data
-        return _event_of(directive)
-
-    def _settle(self) -> Sequence[AnyEvent]:
-        """Nothing is active: the run is over, or something is left to undo."""
-        state = self.state
-        if state.status is RunStatus.COMPENSATING:
-            if state.undo:
-                return (StageScheduled(COMPENSATE + state.undo[0]),)
-            if state.cancelling:
-                return (RunCancelled(state.reason, state.compensation),)
-            assert state.error is not None  # noqa: S101 - a compensation that is not a cancel's has a cause
-            return (RunFailed(state.error, state.compensation),)
-        assert self.definition is not None  # noqa: S101 - without it nothing is decided that ends the last stage
-        return [self.event_of(directive) for directive in self.definition.program.settle(state, self.values)]
-
-    def chain(self, chain: c.Chain) -> None:
-        """Start the first stage that this very commit made ready, if there is room: one commit instead of two."""
-        if self.now >= self.state.deadline or self.state.paused is not None:
-            return
-        for index, event in enumerate(self.events):
-            if isinstance(event, StageScheduled) and self.spec(event.stage).timeout <= chain.room:
-                started = self.start(event.stage, chain.grace, chain.callback)
-                self.events[index] = started  # being started says that it was ready
-                evolve(self.state, started)
-                return
-
-    def start(self, stage: str, grace: int, callback: str) -> StageStarted:
-        attempt, spec = self.state.stages[stage].attempt + 1, self.spec(stage)
-        return StageStarted(stage, attempt, self.now + spec.timeout + grace, callback if spec.callback else "")
-
-    def going_on(self) -> None:
-        """What would begin, be checked or fire does so only in a run that is not paused."""
-        if self.state.paused is not None:
-            message = "the run is paused"
-            raise Stale(message)
-
-    def current(self, stage: str, seq: int, *status: StageStatus) -> StageState:
-        """The stage, if the attempt, claim or check that speaks is still about what it saw."""
-        found = self.state.stages.get(stage)
-        if found is None or found.seq != seq or found.status not in status or stage not in self.state.active:
-            message = f"{stage}: what commit {seq} began is no longer current"
-            raise Stale(message)
-        return found
-
-    def running(self, stage: str, seq: int) -> StageState | None:
-        """The stage, if its attempt still counts; None, once its end is recorded, if the run was cancelled meanwhile.
-
-        What an attempt did before it heard of the cancel cannot be taken back here: its result is discarded. But now
-        that it is known to be over, undoing may begin.
-        """
-        found = self.current(stage, seq, StageStatus.RUNNING)
-        if not self.cut_off(stage):
-            return found
-        text = "the run was cancelled while the stage ran: its result is discarded"
-        self.emit(StageFailed(stage, found.attempt, ErrorRecord("cancelled", "Cancelled", text, stage, found.attempt)))
-        return None
-
-    def cut_off(self, stage: str) -> bool:
-        """Whether the stage belongs to what is being undone: it may end, but not count."""
-        return self.state.status is RunStatus.COMPENSATING and not stage.startswith(COMPENSATE)
-
-    def fail(
-        self, stage: str, attempt: int, error: ErrorRecord, roll: float, *, retryable: bool, answer: str = ""
-    ) -> None:
-        """Record a failed attempt: tried again later as long as the policy allows, else failed for good."""
-        spec = self.spec(stage)
-        again = retryable and not self.cut_off(stage) and attempt < spec.retry.attempts and not spec.at_most_once
-        retry_at = self.now + spec.retry.delay(attempt, roll) if again else None
-        self.emit(StageFailed(stage, attempt, error, retry_at, answer))
-
-
-def _event_of(directive: Directive) -> AnyEvent:  # noqa: C901, PLR0911 - one for each directive
-    match directive:
-        case Schedule(stage=stage):
-            return StageScheduled(stage)
-        case SetTimer(timer=timer, at=at):
-            return TimerSet(timer, at)
-        case Listen(wait=wait, events=events, until=until):
-            return WaitStarted(wait, events, until)
-        case Take(wait=wait, event=event):
-            return WaitMatched(wait, event)
-        case Enter(state=state, transition=transition, event=event):
-            return StateEntered(state, transition, event, _value(directive.data))
-        case Depart(transition=transition, event=event):
-            return TransitionStarted(transition, event, _value(directive.data))
-        case Stay(transition=transition, event=event):
-            return TransitionTaken(transition, event, _value(directive.data))
-        case Skip(stage=stage):
-            return StageSkipped(stage)
-        case Reject(stage=stage, error=error):
-            return StageFailed(stage, 0, error)
-        case Complete():
-            return RunCompleted()
-        case Fail(error=error):
-            return RunFailed(error)
-        case _:
-            return CompensationStarted(directive.stages, directive.error)
-
-
-def _value(text: bytes | None) -> Value | None:
-    return None if text is None else Value(json=Raw(text))
-
-
-def _begin(draft: _Draft, command: c.Begin) -> None:
+def _begin(draft: Draft, command: c.Begin) -> None:
     if draft.state.begun or draft.state.status.finished:
         message = "the run has begun already"
         raise Stale(message)
@@ -309,25 +98,25 @@ def _begin(draft: _Draft, command: c.Begin) -> None:
     draft.chain(command.chain)
 
 
-def _claim(draft: _Draft, command: c.Claim) -> None:
+def _claim(draft: Draft, command: c.Claim) -> None:
     draft.going_on()
     draft.current(command.stage, command.seq, StageStatus.SCHEDULED, StageStatus.RETRYING)
     draft.emit(draft.start(command.stage, command.grace, command.callback))
 
 
-def _complete(draft: _Draft, command: c.Complete) -> None:
+def _complete(draft: Draft, command: c.Complete) -> None:
     if stage := draft.running(command.stage, command.seq):
         draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
     draft.chain(command.chain)
 
 
-def _fail(draft: _Draft, command: c.Fail) -> None:
+def _fail(draft: Draft, command: c.Fail) -> None:
     if stage := draft.running(command.stage, command.seq):
         draft.fail(command.stage, stage.attempt, command.error, command.roll, retryable=command.retryable)
     draft.chain(command.chain)
 
 
-def _suspend(draft: _Draft, command: c.Suspend) -> None:
+def _suspend(draft: Draft, command: c.Suspend) -> None:
     stage = draft.running(command.stage, command.seq)
     if stage is None:
         return
@@ -353,13 +142,13 @@ def _heard_by(spec: StageSpec, now: int, give_up_at: int) -> int:
     return give_up_at if heartbeat is None else min(now + heartbeat, give_up_at)
 
 
-def _ready(draft: _Draft, command: c.Ready) -> None:
+def _ready(draft: Draft, command: c.Ready) -> None:
     stage = _checked(draft, command)
     draft.emit(StageCompleted(command.stage, stage.attempt, command.output))
     draft.chain(command.chain)
 
 
-def _not_ready(draft: _Draft, command: c.NotReady) -> None:
+def _not_ready(draft: Draft, command: c.NotReady) -> None:
     stage = _checked(draft, command)
     poll = draft.spec(command.stage).poll
     assert poll is not None  # noqa: S101 - only a stage with a check is suspended
@@ -381,7 +170,7 @@ def _not_ready(draft: _Draft, command: c.NotReady) -> None:
     draft.emit(StageChecked(command.stage, check_at, command.progress, command.error))
 
 
-def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
+def _checked(draft: Draft, command: c.Ready | c.NotReady) -> StageState:
     """Checks run without a claim, maybe twice at once: the first to commit wins, the other is stale."""
     draft.going_on()
     stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
@@ -391,7 +180,7 @@ def _checked(draft: _Draft, command: c.Ready | c.NotReady) -> StageState:
     return stage
 
 
-def _receive(draft: _Draft, command: c.Receive) -> None:
+def _receive(draft: Draft, command: c.Receive) -> None:
     state = draft.state
     if state.status is not RunStatus.RUNNING:
         message = f"run {state.identity.run} is {state.status}: it takes no events any more"
@@ -430,7 +219,7 @@ _OF_EVENTS = ("condition", "limit")
 """Categories of errors that an event may bring about in the very commit that takes it."""
 
 
-def _awaited(draft: _Draft, command: c.Answer | c.Decline | c.Beat) -> StageState:
+def _awaited(draft: Draft, command: c.Answer | c.Decline | c.Beat) -> StageState:
     """The stage, if the attempt whose token was used is the one that it is about, and its limit has not passed.
 
     The attempt may still be running: whoever was given its token may be faster than its body. What they say counts all
@@ -447,18 +236,18 @@ def _awaited(draft: _Draft, command: c.Answer | c.Decline | c.Beat) -> StageStat
     return found
 
 
-def _answer(draft: _Draft, command: c.Answer) -> None:
+def _answer(draft: Draft, command: c.Answer) -> None:
     stage = _awaited(draft, command)
     draft.emit(StageCompleted(command.stage, stage.attempt, command.output, command.answer))
 
 
-def _decline(draft: _Draft, command: c.Decline) -> None:
+def _decline(draft: Draft, command: c.Decline) -> None:
     stage, error = _awaited(draft, command), command.error
     error = replace(error, attempt=stage.attempt)
     draft.fail(command.stage, stage.attempt, error, command.roll, retryable=command.retryable, answer=command.answer)
 
 
-def _beat(draft: _Draft, command: c.Beat) -> None:
+def _beat(draft: Draft, command: c.Beat) -> None:
     stage = _awaited(draft, command)
     if stage.status is StageStatus.RUNNING:
         message = f"{command.stage} runs still: its lease is its attempt's to extend"
@@ -467,7 +256,7 @@ def _beat(draft: _Draft, command: c.Beat) -> None:
     draft.emit(StageChecked(command.stage, check_at, command.progress))
 
 
-def _unanswered(draft: _Draft, command: c.Unanswered) -> None:
+def _unanswered(draft: Draft, command: c.Unanswered) -> None:
     """Too late for good, or silent for so long that another attempt may do better."""
     draft.going_on()
     stage = draft.current(command.stage, command.seq, StageStatus.SUSPENDED)
@@ -483,19 +272,19 @@ def _unanswered(draft: _Draft, command: c.Unanswered) -> None:
     draft.chain(command.chain)
 
 
-def _fire(draft: _Draft, command: c.Fire) -> None:
+def _fire(draft: Draft, command: c.Fire) -> None:
     draft.going_on()
     draft.current(command.timer, command.seq, StageStatus.SLEEPING, StageStatus.WAITING)
     draft.emit(TimerFired(command.timer))
     draft.chain(command.chain)
 
 
-def _reap(draft: _Draft, command: c.Reap) -> None:
+def _reap(draft: Draft, command: c.Reap) -> None:
     stage = draft.current(command.stage, command.seq, StageStatus.RUNNING)
     draft.emit(LeaseExpired(command.stage, stage.attempt))
 
 
-def _settle(draft: _Draft, command: c.Settle) -> None:
+def _settle(draft: Draft, command: c.Settle) -> None:
     stage = draft.current(command.stage, command.seq, StageStatus.RUNNING, StageStatus.EXPIRED)
     if stage.status is StageStatus.RUNNING:
         draft.emit(LeaseExpired(command.stage, stage.attempt))
@@ -505,7 +294,7 @@ def _settle(draft: _Draft, command: c.Settle) -> None:
     draft.chain(command.chain)
 
 
-def _expire(draft: _Draft, command: c.Expire) -> None:
+def _expire(draft: Draft, command: c.Expire) -> None:
     if draft.state.status.finished or draft.state.deadline != command.deadline:
         message = "the run is over, or has a new deadline"
         raise Stale(message)
@@ -514,7 +303,7 @@ def _expire(draft: _Draft, command: c.Expire) -> None:
     draft.emit(RunFailed(ErrorRecord("deadline", "DeadlineExceeded", text), compensation))
 
 
-def _cancel(draft: _Draft, command: c.Cancel) -> None:
+def _cancel(draft: Draft, command: c.Cancel) -> None:
     state = draft.state
     if state.status.finished or state.status is RunStatus.COMPENSATING:
         message = f"run {state.identity.run} is {_standing(state)} and cannot be cancelled"
@@ -534,7 +323,7 @@ def _cancel(draft: _Draft, command: c.Cancel) -> None:
     draft.emit(RunCancelled(command.reason))
 
 
-def _reopen(draft: _Draft, command: c.Reopen) -> None:
+def _reopen(draft: Draft, command: c.Reopen) -> None:
     state, definition = draft.state, draft.definition
     assert definition is not None  # noqa: S101 - reopening asks for the definition first
     run = state.identity.run
@@ -567,7 +356,7 @@ def _reopen(draft: _Draft, command: c.Reopen) -> None:
     draft.emit(RunReopened(reset, command.deadline, command.reason))
 
 
-def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[str]) -> None:
+def _check_rerun(draft: Draft, definition: Definition, stage: str, undone: set[str]) -> None:
     """The named stage exists, and everything that it depends on has an outcome that still stands."""
     if stage not in definition.stages or stage.startswith(COMPENSATE):
         known = ", ".join(id_ for id_ in definition.stages if not id_.startswith(COMPENSATE))
@@ -583,7 +372,7 @@ def _check_rerun(draft: _Draft, definition: Definition, stage: str, undone: set[
             raise Conflict(message)
 
 
-def _pause(draft: _Draft, command: c.Pause) -> None:
+def _pause(draft: Draft, command: c.Pause) -> None:
     state = draft.state
     if state.status is not RunStatus.RUNNING or state.paused is not None:
         what = "paused already" if state.paused is not None else _standing(state)
@@ -597,7 +386,7 @@ def _standing(state: State) -> str:
     return "being compensated" if state.status is RunStatus.COMPENSATING else f"{state.status} already"
 
 
-def _resume(draft: _Draft, command: c.Resume) -> None:
+def _resume(draft: Draft, command: c.Resume) -> None:
     state = draft.state
     if state.paused is None:
         message = f"run {state.identity.run} is {state.status} and not paused: there is nothing to resume"
@@ -605,7 +394,7 @@ def _resume(draft: _Draft, command: c.Resume) -> None:
     draft.note(RunResumed(command.reason))
 
 
-def _end_pause(draft: _Draft, command: c.EndPause) -> None:
+def _end_pause(draft: Draft, command: c.EndPause) -> None:
     """Nobody asked for it, so it must be about the very pause that was seen to be over."""
     paused = draft.state.paused
     if paused is None or paused.until != command.until:
@@ -614,7 +403,7 @@ def _end_pause(draft: _Draft, command: c.EndPause) -> None:
     draft.note(RunResumed("the time for which it was paused is over"))
 
 
-def _sleep(draft: _Draft, command: c.Sleep) -> None:
+def _sleep(draft: Draft, command: c.Sleep) -> None:
     idle = plan(draft.state, draft.now, command.skew)
     if not isinstance(idle, Idle) or not idle.quiet or idle.until < command.until:
         message = "somebody needs to look at the run before that"
@@ -622,14 +411,14 @@ def _sleep(draft: _Draft, command: c.Sleep) -> None:
     draft.note(Slept(command.until))
 
 
-def _close(draft: _Draft, _command: c.Close) -> None:
+def _close(draft: Draft, _command: c.Close) -> None:
     if not draft.state.status.finished:
         message = "the run goes on"
         raise Stale(message)
     draft.emit(Closed())
 
 
-_DECISIONS: dict[type[Any], Callable[[_Draft, Any], None]] = {
+_DECISIONS: dict[type[Any], Callable[[Draft, Any], None]] = {
     c.Begin: _begin,
     c.Claim: _claim,
     c.Complete: _complete,

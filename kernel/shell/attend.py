@@ -8,8 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.decide import KEPT, Stale
+from kernel.core.decide import KEPT
 from kernel.core.definition import EVENT, Definition, Later
+from kernel.core.draft import Stale
 from kernel.core.events import StageScheduled, StageStarted
 from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan
 from kernel.core.state import RunStatus, StageStatus

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
 from kernel.core.definition import Definition
+from kernel.core.draft import Stale
 from kernel.core.events import (
     AnyEvent,
     CompensationStarted,

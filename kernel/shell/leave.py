@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
+from kernel.core.draft import Stale
 from kernel.core.events import AnyEvent, StageChecked, StageFailed, StageSuspended, TimerSet, WaitStarted
 from kernel.core.plan import Idle, plan
 from kernel.core.state import StageStatus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
+from kernel.core.draft import Stale
 from kernel.core.plan import EndPause, plan
 from kernel.core.state import StageStatus
 from kernel.errors import InvalidInput, OnewriteError

@@ -13,8 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core.codec import inline
-from kernel.core.decide import KEPT, Stale
+from kernel.core.decide import KEPT
 from kernel.core.definition import Later
+from kernel.core.draft import Stale
 from kernel.core.events import Value
 from kernel.core.state import State
 from kernel.errors import Conflict, InvalidInput, NotDeployed, NotFound, Unavailable

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
+from kernel.core.draft import Stale
 from kernel.core.state import StageStatus
 from kernel.ports import INBOX, Due, Poke
 from kernel.shell import heads

@@ -6,8 +6,8 @@ import pytest
 
 from kernel.core import commands as c
 from kernel.core.codec import decode_snapshot, encode_snapshot, inline
-from kernel.core.decide import Stale
 from kernel.core.definition import CallbackPolicy
+from kernel.core.draft import Stale
 from kernel.core.events import ErrorRecord, RunCreated, StageCompleted, StageFailed, StageStarted
 from kernel.core.plan import Check, Idle, plan
 from kernel.core.state import StageStatus

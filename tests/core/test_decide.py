@@ -9,8 +9,9 @@ import pytest
 
 from kernel.core import commands as c
 from kernel.core.codec import encode_events, inline
-from kernel.core.decide import Stale, decide
+from kernel.core.decide import decide
 from kernel.core.definition import RetryPolicy
+from kernel.core.draft import Stale
 from kernel.core.events import ErrorRecord, RunFailed, StageFailed, StageStarted
 from kernel.core.evolve import fold
 from kernel.core.state import RunStatus, StageStatus

@@ -6,8 +6,8 @@ import pytest
 
 from kernel.core import commands as c
 from kernel.core.codec import inline
-from kernel.core.decide import Stale
 from kernel.core.definition import PollPolicy, Strategy
+from kernel.core.draft import Stale
 from kernel.core.events import RunPaused, RunResumed
 from kernel.core.graph import Node
 from kernel.core.plan import Check, EndPause, Execute, Fire, Idle, Overdue, Recover, Start, plan

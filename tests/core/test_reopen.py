@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kernel.core import commands as c
-from kernel.core.decide import Stale
+from kernel.core.draft import Stale
 from kernel.core.events import RunReopened
 from kernel.core.state import RunStatus, StageStatus
 from kernel.errors import Conflict, NotFound

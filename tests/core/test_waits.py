@@ -6,8 +6,8 @@ import pytest
 
 from kernel.core import commands as c
 from kernel.core.codec import inline
-from kernel.core.decide import Stale
 from kernel.core.definition import PollPolicy
+from kernel.core.draft import Stale
 from kernel.core.events import StageChecked
 from tests.core.pure import CHAIN, MINUTE, NO_CHAIN, NOW, Run, check_at, node, not_ready, oops, waiting
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kernel.testing.simulator.breaks.taking import part
 
-DRAFT = "kernel.core.decide:_Draft"
+DRAFT = "kernel.core.draft:Draft"
 DECIDE = "kernel.core.decide"
 GRAPH = "kernel.core.graph:Graph"
 PLAN = "kernel.core.plan"
