@@ -28,7 +28,7 @@ from kernel.core.failures import describe
 from kernel.core.state import StageStatus, State
 from kernel.errors import ProcessEnds
 
-_BEYOND = "its time would come after the run's deadline: give the workflow or machine a longer one"
+_BEYOND = "its time would come after the run's deadline: give the workflow or machine a longer deadline"
 
 
 class Listening(Struct, frozen=True):

@@ -238,6 +238,7 @@ INVOCATIONS: list[Json] = [
         }
     },
     {"callback": {"token": TOKENS[0], "output": {"text": "done"}}},
+    {"available_events": RUN},
     {"dead_letters": RUN},
     {"replay_dead_letters": RUN},
     {"workflows": {}},

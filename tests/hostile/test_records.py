@@ -123,7 +123,7 @@ def states(draw: DrawFn) -> State:
             after = state.fork()
             after.seq = seq
             # Each event finds what it speaks of, as in any log that was written by decisions.
-            with contextlib.suppress(KeyError):
+            with contextlib.suppress(LookupError):
                 if not isinstance(event, StageChecked) or state.stages[event.stage].status is StageStatus.SUSPENDED:
                     state = evolve(after, event)
     return state
