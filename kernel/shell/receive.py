@@ -254,10 +254,10 @@ def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:
         log.warning("event refused", extra={"run": ref.run, "event": item.id, "reason": reason})
 
 
-def waiting(env: Environment, ref: RunRef, until: float | None = None) -> list[Inbox]:
-    """The events of a run that are not settled, of the first thousand by id."""
+def waiting(env: Environment, ref: RunRef, until: float | None = None, pages: int = PAGES) -> list[Inbox]:
+    """The events of a run that are not settled, of the first pages by id."""
     low, found = INBOX, list[Inbox]()
-    for _ in range(PAGES):
+    for _ in range(pages):
         start = low
         page = insist(env, lambda: env.store.range(ref, start, f"{INBOX}~", limit=PAGE), until)  # noqa: B023 - called at once
         found += (each for each in page if isinstance(each, Inbox) and each.due is not None)
@@ -279,7 +279,9 @@ def poke_waiting(env: Environment, session: Session, before: State, until: float
     """
     if not _is_between(before) or _is_between(session.state):
         return
-    if pokes := [(each.poke(session.ref), 0) for each in waiting(env, session.ref, until) if each.id != known]:
+    # One page, so that the thousandth transition costs what the first does; what is past it, a tick finds.
+    waits = waiting(env, session.ref, until, pages=1)
+    if pokes := [(each.poke(session.ref), 0) for each in waits if each.id != known]:
         send(env, pokes)
 
 
