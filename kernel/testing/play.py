@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from kernel.annotations import Scalar
+from kernel.core.definition import Available
 from kernel.core.events import AnyEvent, ErrorRecord, StageStarted
 from kernel.core.state import FINISHED_STAGE
 from kernel.core.tokens import Token, digest_of, write_token
@@ -462,6 +463,10 @@ class Play:
     def event(self, run: Run, id: str) -> EventView:  # noqa: A002 - the domain's word
         """What became of an event that was sent."""
         return look_up(self.env, _ref(run), id)
+
+    def available(self, run: Run) -> Sequence[Available]:
+        """The external events that a run can take as it stands, of whom, and where they lead."""
+        return read.available(self.env, _ref(run))
 
     def token(self, run: Run, stage: str) -> str:
         """The callback token that the latest attempt at a stage was given, for a test that plays the third party.

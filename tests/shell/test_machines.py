@@ -767,7 +767,7 @@ def test_what_a_run_can_take_is_told() -> None:
         second.on(Stop, to=END),
     )
     play, ref = begun(made)
-    told = [(each.event, each.roles, each.to) for each in read.available(play.env, ref)]
+    told = [(each.event, each.roles, each.to) for each in play.available(ref)]
     assert told == [("Go", ("manager", "owner"), ("second", "end")), ("Write", (), ("first",))]
     play.send(ref, Go(), roles=("manager",))
     work(play)
