@@ -31,7 +31,7 @@ STORM = {"WORKFLOWS": "tests.hostile.deployed:registry", "DEFAULT_TENANT": "", "
 @pytest.mark.parametrize("rest", [False, True], ids=["http-api", "rest-api"])
 def test_the_api_in_memory_answers_a_storm_as_documented(tmp_path: Path, *, rest: bool) -> None:
     with memory_host(rest=rest) as host:
-        answers = storm(host.url, tmp_path, examples=share(10, 600))
+        answers = storm(host.url, tmp_path, examples=share(16, 600))
 
     runs = accepted(answers)
     assert all_listed(host.play.env) == runs, "each accepted start has its run, and nothing else has one"
@@ -44,7 +44,7 @@ def test_the_api_in_memory_answers_a_storm_as_documented(tmp_path: Path, *, rest
 @pytest.mark.moto
 def test_the_local_host_answers_a_storm_as_documented(tmp_path: Path) -> None:
     with LocalHost(Options(variables=STORM)) as host:
-        answers = storm(host.url, tmp_path, examples=share(4, 100))
+        answers = storm(host.url, tmp_path, examples=share(6, 100))
         env = compose.environment(Settings.from_env(VARIABLES | host.deployment.variables()), registry, host.aws)
         runs = accepted(answers)
         settle(env, runs)
