@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from kernel.testing.play import Play
-from onewrite import Context, DefinitionError, InvalidInput, Machine, Registry, State, Workflow, stage
+from onewrite import Context, DefinitionError, Failed, InvalidInput, Machine, Registry, State, Workflow, stage
 
 HOUR = timedelta(hours=1)
 
@@ -348,3 +349,24 @@ def test_a_run_is_drawn_with_where_it_is() -> None:
     assert text.endswith("    class s1 here\n")
     play.play(run)
     assert drawn.diagram(play.look(run)).endswith("    class s2 here\n")
+
+
+def test_a_function_that_does_not_know_that_work_may_have_failed_is_refused_where_it_says_what_it_takes() -> None:
+    @stage(on_failure="proceed")
+    def try_it(ctx: Context, data: Approval) -> Invoice:
+        return data.invoice
+
+    def unaware(data: Approval, out: Invoice) -> Approval:
+        return Approval(invoice=out)
+
+    def aware(data: Approval, out: Invoice | Failed) -> Approval:
+        return data
+
+    trying = State("trying", Approval, enter=try_it)
+    expected = "unaware is given a Failed when try_it has failed: annotate it Invoice | Failed"
+    with pytest.raises(DefinitionError, match=re.escape(expected)):
+        trying.done(try_it, to=end, update=unaware)
+    with pytest.raises(DefinitionError, match=re.escape(expected)):
+        first.on(Approve, to=end, work=try_it, result=unaware)
+    trying.done(try_it, to=end, update=aware)
+    trying.done(try_it, to=end, update=lambda data, _: data)

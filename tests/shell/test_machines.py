@@ -1042,3 +1042,18 @@ def test_whatever_a_transition_is_taken_on_it_may_have_work(script: Script) -> N
         second.after(timedelta(days=3), to=END, work=tell, result=noted),
     )
     assert Play(made).run(made, Note()).output == Note(text="ask pay tell")
+
+
+def test_a_play_says_what_a_machine_waits_for_and_what_to_give_instead() -> None:
+    first = State("first", Note)
+    play, ref = begun(machine(first, first.on(Go, to=END), first.on(Stop, to=END)))
+    wrong: Any = play
+    with pytest.raises(AssertionError, match="it is in state first, which takes Go, Stop"):
+        play.play(ref, days=3)
+    with pytest.raises(TypeError, match=r"give roles as a tuple, such as \('manager',\)"):
+        wrong.send(ref, Go(), roles="manager")
+    for lasts in (3, timedelta(days=-1)):
+        with pytest.raises(TypeError, match=r"give a datetime.timedelta, such as timedelta\(days=3\)"):
+            wrong.wait(lasts)
+        with pytest.raises(TypeError, match=r"give a datetime.timedelta, such as timedelta\(days=3\)"):
+            wrong.pause(ref, lasts=lasts)
