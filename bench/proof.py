@@ -1,6 +1,6 @@
 """The whole proof, and one table of it: crash points, guards, the gallery, engines, simulated histories.
 
-    python -m bench.proof                          # all of it: under an hour on two cores
+    python -m bench.proof                          # all of it: well over an hour on two cores
     python -m bench.proof --histories 2000         # fewer simulated histories
 
 It runs the tests that enumerate or explore with their full share, takes each guard away in turn, and simulates. The
