@@ -15,9 +15,9 @@ from aws_lambda_powertools import Logger
 
 from handlers.runtime import LambdaContext
 from infra import compose
-from infra.sqs import messages, parse
-from kernel.errors import OnewriteError
-from kernel.shell.attend import attend
+from infra.pokes import delivered
+from infra.sqs import messages
+from kernel.shell.batch import attend_all
 from kernel.shell.environment import Environment
 
 MARGIN = 2.0
@@ -32,21 +32,11 @@ def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
     log = logger or Logger(child=False)
 
     def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        batch = messages(event)
+        batch = [delivered(id_, body) for id_, body in messages(event)]
         until = env.clock.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN
-        failed: list[str] = []
-        for index, (message, body) in enumerate(batch):
-            now = env.clock.monotonic()
-            share = now + (until - now) / (len(batch) - index)
-            try:
-                attend(env, parse(body), until, share=share)
-            except OnewriteError as error:
-                log.warning("message returned to the queue", extra={"message_id": message, "error": str(error)})
-                failed.append(message)
-            except Exception:  # one bad message must not take the others of its batch with it
-                log.exception("message returned to the queue", extra={"message_id": message})
-                failed.append(message)
-        return {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
+        seen = attend_all(env, batch, until, lines=log)
+        returned = {id(each) for each in (*seen.failed, *seen.foreign)}
+        return {"batchItemFailures": [{"itemIdentifier": each.id} for each in batch if id(each) in returned]}
 
     return handle
 

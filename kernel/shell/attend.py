@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -56,7 +57,20 @@ class Attended(Struct, frozen=True):
     stages: int = 0
 
 
-def attend(env: Environment, poke: Poke, until: float, *, share: float | None = None, by: str = "worker") -> Attended:
+def never() -> bool:
+    """For a worker that goes on as long as there is time."""
+    return False
+
+
+def attend(
+    env: Environment,
+    poke: Poke,
+    until: float,
+    *,
+    share: float | None = None,
+    by: str = "worker",
+    stopping: Callable[[], bool] = never,
+) -> Attended:
     """Look at a run and do what is ready.
 
     Args:
@@ -65,6 +79,7 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
         until: monotonic time in seconds at which the invocation ends. The first stage may take all of it.
         share: monotonic time in seconds after which no further stage is begun; ``until`` if absent.
         by: who does it, for the log.
+        stopping: asked before each stage: once it says so, no further one is begun here, and others are poked for it.
 
     Raises:
         InfrastructureError: the store failed; the poke must come again.
@@ -86,7 +101,7 @@ def attend(env: Environment, poke: Poke, until: float, *, share: float | None = 
         return _park(env, session, poke.event, until, by)
     if head.status == heads.PARKED:
         heads.set_status(env, session, heads.coarse(session.state))
-    worker = _Worker(env, session, definition, poke, until, until if share is None else share, by)
+    worker = _Worker(env, session, definition, poke, until, until if share is None else share, by, stopping)
     if poke.event:
         worker.receive(poke.event)
     worker.work()
@@ -130,6 +145,7 @@ class _Worker:
         until: float,
         share: float,
         by: str,
+        stopping: Callable[[], bool],
     ) -> None:
         self.env = env
         self.session = session
@@ -138,6 +154,7 @@ class _Worker:
         self.until = until
         self.share = share
         self.by = by
+        self.stopping = stopping
         self.done = 0
         self.deferred: Inbox | None = None
         self.met: int | None = None
@@ -318,7 +335,7 @@ class _Worker:
         return int((end - self.env.clock.monotonic()) * 1000) - RESERVE
 
     def _chain(self) -> c.Chain:
-        goes_on = (self.definition.chain or not self.done) and self.done < self.env.limits.chain_cap
+        goes_on = (self.definition.chain or not self.done) and self._may_begin()
         return c.Chain(self._room() if goes_on else -1, self.env.limits.lease_grace, self._secret() if goes_on else "")
 
     def _secret(self) -> str:
@@ -335,7 +352,11 @@ class _Worker:
         return replace(command, chain=self._chain()) if isinstance(command, _CHAINING) else command
 
     def _fits(self, stage: str) -> bool:
-        return self.done < self.env.limits.chain_cap and self.definition.stages[stage].timeout <= self._room()
+        return self._may_begin() and self.definition.stages[stage].timeout <= self._room()
+
+    def _may_begin(self) -> bool:
+        """Whether this worker may begin one more stage at all."""
+        return self.done < self.env.limits.chain_cap and not self.stopping()
 
     def _poke(self, stage: str) -> Poke:
         return self.session.poke(stage)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from kernel.core.definition import Definition
+from kernel.metrics import NO_METRICS, Metrics
 from kernel.ports import Alarm, Blobs, Clock, Published, Queue, Random, Sink, Store
 
 SECOND = 1_000
@@ -88,3 +89,4 @@ class Environment(Struct, frozen=True, kw_only=True):
     alarm: Alarm
     definitions: Definitions
     limits: Limits = Limits()
+    metrics: Metrics = NO_METRICS

@@ -14,8 +14,9 @@ from infra.clients import Clients
 from infra.dynamodb.store import DynamoDbStore
 from infra.dynamodb.table import create_table
 from infra.eventbridge import EventBridgeSink
+from infra.pokes import parse
 from infra.s3 import S3Blobs
-from infra.sqs import SqsQueue, parse
+from infra.sqs import SqsQueue
 from kernel.errors import Missing
 from kernel.ports import HIGH, Poke
 from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract

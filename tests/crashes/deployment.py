@@ -14,8 +14,8 @@ from aws_lambda_powertools import Logger
 from msgspec.structs import replace
 
 from handlers import intake, job, tick
+from infra.pokes import parse
 from infra.settings import Settings
-from infra.sqs import parse
 from kernel.core.state import StageStatus
 from kernel.define.registry import Registry
 from kernel.ports import Published, RunRef, Store

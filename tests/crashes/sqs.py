@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from infra.sqs import encode
+from infra.pokes import encode
 from kernel.ports import Clock, Poke
 from tests.handlers.aws import Json, queue_record
 

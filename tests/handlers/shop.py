@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from handlers import intake, job, tick
+from infra.pokes import encode
 from infra.settings import Settings
-from infra.sqs import encode
 from kernel.errors import PermanentError
 from kernel.testing.play import Play
 from onewrite import Context, Machine, Registry, Retry, State, Workflow, stage

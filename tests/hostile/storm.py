@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from handlers import intake, job
 from hosts.local.gateway import Gateway
-from infra.sqs import encode
+from infra.pokes import encode
 from kernel.ports import RunRef
 from kernel.testing.play import Play
 from tests.handlers.aws import Context, queue_record

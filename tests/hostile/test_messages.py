@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from infra.sqs import FORMAT, MAX_BODY, MAX_NAME, ForeignMessage, _group, encode, messages, parse
+from infra.pokes import FORMAT, MAX_BODY, MAX_NAME, ForeignMessage, encode, parse
+from infra.sqs import _group, messages
 from kernel.ports import Poke, RunRef
 from kernel.shell.read import show
 from tests.handlers.aws import Client, Context, Json, http_event, queue_record

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from infra.sqs import ForeignMessage, SqsQueue, encode, parse
+from infra.pokes import ForeignMessage, encode, parse
+from infra.sqs import SqsQueue
 from kernel.errors import Missing
 from kernel.ports import HIGH, Poke
 from tests.infra.aws import client_error, fake

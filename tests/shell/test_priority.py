@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pydantic import BaseModel
 
 from infra.dynamodb.items import from_attributes, to_attributes
-from infra.sqs import encode
+from infra.pokes import encode
 from kernel.core.codec import to_json
 from kernel.errors import InvalidInput
 from kernel.ports import HIGH, Poke, RunRef

@@ -1,0 +1,170 @@
+"""Attending what a transport has delivered: a batch of it, or all that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from kernel.delivery import Consumer, Delivery
+from kernel.errors import OnewriteError, Unavailable
+from kernel.metrics import Count, Duration
+from kernel.shell.attend import attend, never
+from kernel.shell.environment import Environment
+from kernel.shell.logs import log
+
+AGAIN = 5.0
+"""Seconds after which a message comes again whose run could not be attended."""
+
+
+class Lines(Protocol):
+    """A logger: the standard library's, or one that is like it."""
+
+    def warning(self, msg: str, /, *, extra: Mapping[str, object]) -> None:
+        """Write a line."""
+        ...
+
+    def exception(self, msg: str, /, *, extra: Mapping[str, object]) -> None:
+        """Write a line with the traceback of what is being handled."""
+        ...
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """What became of a batch.
+
+    Attributes:
+        attended: their runs were looked at, whatever came of that: they can be acknowledged.
+        failed: their run could not be read or written: they must come again.
+        foreign: they are none of ours: they are left to become dead letters.
+        stages: bodies and checks that ran.
+        unavailable: of those that failed, one did because the store, or something else outside, does not answer.
+    """
+
+    attended: list[Delivery]
+    failed: list[Delivery]
+    foreign: list[Delivery]
+    stages: int
+    unavailable: bool
+
+
+def attend_all(
+    env: Environment,
+    deliveries: Sequence[Delivery],
+    until: float,
+    *,
+    by: str = "worker",
+    stopping: Callable[[], bool] = never,
+    begins: Callable[[Delivery], None] = lambda _delivery: None,
+    lines: Lines = log,
+) -> Batch:
+    """Attend the runs of a batch, one after the other; each gets its fair share of the time that is left.
+
+    Args:
+        env: the ports.
+        deliveries: the batch.
+        until: monotonic time in seconds by which to be done.
+        by: who does it, for the logs of the runs.
+        stopping: see ``kernel.shell.attend.attend``.
+        begins: is told of each message before its run is attended.
+        lines: where it is said what is wrong.
+    """
+    attended: list[Delivery] = []
+    failed: list[Delivery] = []
+    foreign: list[Delivery] = []
+    stages, unavailable = 0, False
+    for index, delivery in enumerate(deliveries):
+        poke = delivery.poke
+        if poke is None:
+            extra = {"message_id": delivery.id, "error": delivery.problem}
+            lines.warning("message returned to the queue", extra=extra)
+            foreign.append(delivery)
+            continue
+        began = env.clock.monotonic()
+        share = began + (until - began) / (len(deliveries) - index)
+        begins(delivery)
+        try:
+            seen = attend(env, poke, until, share=share, by=by, stopping=stopping)
+        except OnewriteError as error:
+            unavailable = unavailable or isinstance(error, Unavailable)
+            extra = {"message_id": delivery.id, "run": poke.run, "error": str(error)}
+            lines.warning("message returned to the queue", extra=extra)
+            failed.append(delivery)
+        except Exception:  # noqa: BLE001 - one bad message must not take the others of its batch with it
+            lines.exception("message returned to the queue", extra={"message_id": delivery.id, "run": poke.run})
+            failed.append(delivery)
+        else:
+            attended.append(delivery)
+            stages += seen.stages
+            env.metrics.count(Count.POKES_ATTENDED, outcome=seen.outcome)
+            env.metrics.observe(Duration.ATTEND, env.clock.monotonic() - began)
+    if failed or foreign:
+        env.metrics.count(Count.POKES_FAILED, len(failed) + len(foreign))
+    return Batch(attended=attended, failed=failed, foreign=foreign, stages=stages, unavailable=unavailable)
+
+
+class Processed(Struct, frozen=True, kw_only=True):
+    """What was done with the messages that there were.
+
+    Attributes:
+        attended: messages whose run was looked at.
+        failed: messages that come again, or that are none of ours.
+        stages: bodies and checks that ran.
+        left: it ended because of the limit or the time, not because there were no more messages.
+    """
+
+    attended: int
+    failed: int
+    stages: int
+    left: bool
+
+
+def process_available(
+    env: Environment,
+    consumer: Consumer,
+    limit: int,
+    until: float,
+    *,
+    by: str = "worker",
+    stopping: Callable[[], bool] = never,
+) -> Processed:
+    """Attend the messages that can be received now, one at a time, for a host that polls inside a function.
+
+    Ends when there are none, after ``limit`` of them, when the monotonic time ``until`` has come, or when the store or
+    the transport does not answer. What fails comes again after a few seconds, and so not in the same call.
+
+    Raises:
+        InfrastructureError: the transport failed before anything was received.
+    """
+    attended = failed = stages = 0
+    while attended + failed < limit and env.clock.monotonic() < until and not stopping():
+        try:
+            deliveries = consumer.receive(1, 0.0)
+        except OnewriteError:
+            if attended + failed:
+                return Processed(attended=attended, failed=failed, stages=stages, left=True)
+            raise
+        if not deliveries:
+            return Processed(attended=attended, failed=failed, stages=stages, left=False)
+        batch = attend_all(env, deliveries, until, by=by, stopping=stopping)
+        answer(consumer, batch)
+        attended += len(batch.attended)
+        failed += len(batch.failed) + len(batch.foreign)
+        stages += batch.stages
+        if batch.unavailable:
+            break
+    return Processed(attended=attended, failed=failed, stages=stages, left=True)
+
+
+def answer(consumer: Consumer, batch: Batch, delay: float = AGAIN) -> None:
+    """Tell the transport what became of a batch: what failed comes again after so many seconds.
+
+    If it cannot be told, all of it comes again once it is not hidden any more, which does no harm.
+    """
+    try:
+        if batch.attended:
+            consumer.acknowledge(batch.attended)
+        if batch.failed:
+            consumer.release(batch.failed, delay)
+    except OnewriteError as error:
+        log.warning("messages not acknowledged: they will come again", extra={"error": str(error)})
