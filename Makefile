@@ -216,8 +216,9 @@ COMPILE = $(COMPILE_FOR) --universal
 lock: | $(VENV)/pyvenv.cfg ## renew requirements/*.txt from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	@[ -x $(UV) ] || { $(BIN)/python -m venv build/uv && build/uv/bin/python -m pip install -qq uv; }
 	@$(call say,Resolving)
-	@$(COMPILE) --extra local --extra dev -o requirements/dev.txt pyproject.toml
+	@$(COMPILE) --extra local --extra worker --extra dev -o requirements/dev.txt pyproject.toml
 	@$(COMPILE) --extra local --no-annotate -c requirements/dev.txt -o requirements/local.txt pyproject.toml
+	@$(COMPILE) --extra worker --no-annotate -c requirements/dev.txt -o requirements/worker.txt pyproject.toml
 	@$(COMPILE) --no-annotate -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group sam -o requirements/sam.txt

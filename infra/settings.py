@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Publish = Literal["run", "all", "none"]
 """Which events go to the event sink: what happened to runs as a whole, everything, or nothing."""
 
+Transport = Literal["sqs", "redis"]
+"""What carries pokes."""
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """What a deployment can set. Each field is the environment variable of the same name in capitals.
@@ -24,8 +27,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     Attributes:
         workflows: where the registry of workflows is, ``module:name``.
         table_name: name (or ARN) of the DynamoDB table.
-        queue_url: address of the SQS queue that carries pokes.
+        transport: what carries pokes.
+        queue_url: address of the SQS queue that carries pokes; empty if Redis does.
         priority_queue_url: address of the queue for pokes of runs of high priority; None lets them use the other one.
+        redis_url: where the Redis is that carries pokes, with user and password if it wants them.
+        redis_cluster: it is a cluster.
+        redis_prefix: what the names of all keys there begin with: deployments that share a Redis need different ones.
         blob_bucket: S3 bucket for values too big for the table.
         event_bus_name: EventBridge bus (name or ARN) that events are published to.
         default_tenant: tenant of callers without the claim; None refuses them.
@@ -40,7 +47,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         max_skew_ms: clock error between workers that timers allow for.
         tick_seconds: interval of the tick's schedule.
         chain_cap: how many stages one invocation runs in a row.
-        job_timeout_seconds: timeout of the function that runs stages; a stage that needs longer is refused.
+        job_timeout_seconds: timeout of the function that runs stages (at most 900 on Lambda), or how long a worker goes
+            on with a run at a time; a stage that needs longer is refused.
         publish: which events go to the sink.
         localstack_host: ``host:port`` of a LocalStack to talk to instead of AWS. Not a variable of its own:
             it is set by LOCALSTACK_HOST or LOCALSTACK_HOSTNAME (with EDGE_PORT), or ``LOCALSTACK=1`` for this
@@ -50,7 +58,11 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     workflows: str
     table_name: str
-    queue_url: str
+    queue_url: str = ""
+    transport: Transport = "sqs"
+    redis_url: str | None = None
+    redis_cluster: bool = False
+    redis_prefix: str = "onewrite"
     priority_queue_url: str | None = None
     blob_bucket: str | None = None
     event_bus_name: str | None = None
@@ -81,10 +93,16 @@ class Settings(Struct, frozen=True, kw_only=True):
                 one.
         """
         reader = _Reader(env)
+        transport = cast("Transport", reader.text("TRANSPORT", _TRANSPORT) or "sqs")
+        over_redis = transport == "redis"
         settings = cls(
             workflows=reader.required("WORKFLOWS", _WORKFLOWS),
             table_name=reader.required("TABLE_NAME", _TABLE),
-            queue_url=reader.required("QUEUE_URL", _URL),
+            transport=transport,
+            queue_url=(reader.text("QUEUE_URL", _URL) or "") if over_redis else reader.required("QUEUE_URL", _URL),
+            redis_url=reader.required("REDIS_URL", _REDIS) if over_redis else reader.text("REDIS_URL", _REDIS),
+            redis_cluster=reader.text("REDIS_CLUSTER", _FLAG) in _TRUE,
+            redis_prefix=reader.text("REDIS_PREFIX", _PREFIX) or "onewrite",
             priority_queue_url=reader.text("PRIORITY_QUEUE_URL", _URL),
             blob_bucket=reader.text("BLOB_BUCKET", _BUCKET),
             event_bus_name=reader.text("EVENT_BUS_NAME", _BUS),
@@ -99,7 +117,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             max_skew_ms=reader.number("MAX_SKEW_MS", 0, 60_000, default=1000),
             tick_seconds=reader.number("TICK_SECONDS", 1, 3600, default=60),
             chain_cap=reader.number("CHAIN_CAP", 1, 100_000, default=1000),
-            job_timeout_seconds=reader.number("JOB_TIMEOUT_SECONDS", 30, 900, default=300),
+            job_timeout_seconds=reader.number("JOB_TIMEOUT_SECONDS", 30, 86_400, default=300),
             publish=cast("Publish", reader.text("PUBLISH", _PUBLISH) or "run"),
             localstack_host=_localstack_host(reader),
         )
@@ -121,6 +139,11 @@ class _Form(Struct, frozen=True):
 _WORKFLOWS = _Form(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", "module:name of the registry", "workflows:registry")
 _TABLE = _Form(r"[\w.-]{3,255}|arn:\S{1,1000}", "a DynamoDB table's name or ARN", "onewrite-Table-1A2B3C")
 _URL = _Form(r"https?://\S+", "a queue's URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/onewrite-pokes")
+_TRANSPORT = _Form(r"sqs|redis", "sqs or redis", "redis")
+_REDIS = _Form(r"(rediss?|unix)://\S+", "a Redis server's URL", "rediss://user:password@redis.internal:6379/0")
+_FLAG = _Form(r"0|1|false|true", "1 or 0", "1")
+_TRUE = ("1", "true")
+_PREFIX = _Form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "up to 64 letters, digits and . _ -", "onewrite")
 _BUCKET = _Form(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "an S3 bucket's name", "onewrite-blobs-1a2b3c")
 _BUS = _Form(r"[\w./-]{1,256}|arn:\S{1,1000}", "an event bus's name or ARN", "onewrite-events")
 _TENANT = _Form(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}", "up to 128 letters, digits and . : @ _ | -", "acme")
@@ -163,11 +186,16 @@ class _Reader:
         return number
 
     def _wrong(self, name: str, value: str, words: str, example: str) -> None:
+        if name in _SECRET:
+            self.problems.append(f"{name} is not shown, and not right: it must be {words}, for example {example}")
+            return
         shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
         self.problems.append(f"{name} is {shown!r}: it must be {words}, for example {example}")
 
 
 _SHOWN = 80
+_SECRET = ("REDIS_URL",)
+"""Variables that may hold a password."""
 
 
 def _localstack_host(reader: _Reader) -> str | None:

@@ -87,6 +87,26 @@ def test_everything_can_be_set() -> None:
     )
 
 
+def test_over_redis_no_queue_of_sqs_is_needed() -> None:
+    env = {name: value for name, value in REQUIRED.items() if name != "QUEUE_URL"}
+    url = "rediss://onewrite:secret@redis.internal:6380/1"
+
+    settings = Settings.from_env(
+        env | {"TRANSPORT": "redis", "REDIS_URL": url, "REDIS_CLUSTER": "true", "REDIS_PREFIX": "shop"}
+    )
+
+    assert (settings.transport, settings.redis_url, settings.queue_url) == ("redis", url, "")
+    assert (settings.redis_cluster, settings.redis_prefix) == (True, "shop")
+    assert "- REDIS_URL is missing: it must be a Redis server's URL" in problems(env | {"TRANSPORT": "redis"})
+
+
+def test_a_password_is_not_shown() -> None:
+    message = problems(REQUIRED | {"REDIS_URL": "http://user:hunter2@redis.internal"})
+
+    assert "- REDIS_URL is not shown, and not right: it must be a Redis server's URL, for example rediss://" in message
+    assert "hunter2" not in message
+
+
 def test_an_empty_variable_counts_as_absent() -> None:
     empty = dict.fromkeys(("BLOB_BUCKET", "DEFAULT_TENANT", "TENANT_CLAIM", "PUBLISH", "TICK_SECONDS"), "")
 
@@ -120,7 +140,7 @@ def test_one_error_lists_everything_that_is_missing_or_wrong_with_an_example_eac
         ("MAX_SKEW_MS", 0, 60_000),
         ("TICK_SECONDS", 1, 3600),
         ("CHAIN_CAP", 1, 100_000),
-        ("JOB_TIMEOUT_SECONDS", 30, 900),
+        ("JOB_TIMEOUT_SECONDS", 30, 86_400),
     ],
 )
 def test_a_number_must_be_whole_and_in_its_range(name: str, low: int, high: int) -> None:
@@ -134,6 +154,9 @@ def test_a_number_must_be_whole_and_in_its_range(name: str, low: int, high: int)
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
+        ("TRANSPORT", "kafka"),
+        ("REDIS_CLUSTER", "yes"),
+        ("REDIS_PREFIX", "a{b}"),
         ("WORKFLOWS", "workflows.registry"),
         ("WORKFLOWS", "work flows:registry"),
         ("WORKFLOWS", ":registry"),
