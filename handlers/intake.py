@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -11,7 +10,7 @@ from aws_lambda_powertools import Logger
 from handlers.direct import Direct
 from handlers.gateway import Gateway, is_http
 from handlers.operations import Operations
-from handlers.runtime import LambdaContext
+from handlers.runtime import Handler, LambdaContext, measured
 from infra import compose
 from infra.settings import Settings
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 MARGIN = 2.0
 """Seconds before the end of the invocation by which a caller who waits must have an answer."""
-
-
-Handler = Callable[[Any, LambdaContext], dict[str, Any]]
 
 
 def make_handler(env: Environment, registry: Registry, settings: Settings, logger: Logger | None = None) -> Handler:
@@ -41,7 +37,7 @@ def make_handler(env: Environment, registry: Registry, settings: Settings, logge
             return direct.take(event)
         return direct.invoke(event, left)
 
-    return handle
+    return measured(handle, env)
 
 
 def __getattr__(name: str) -> Handler:

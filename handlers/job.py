@@ -8,12 +8,11 @@ queue.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from handlers.runtime import LambdaContext
+from handlers.runtime import Handler, LambdaContext, measured
 from infra import compose
 from infra.pokes import delivered
 from infra.sqs import messages
@@ -22,9 +21,6 @@ from kernel.shell.environment import Environment
 
 MARGIN = 2.0
 """Seconds before the end of the invocation by which everything must be done."""
-
-
-Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
 def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
@@ -38,7 +34,7 @@ def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
         returned = {id(each) for each in (*seen.failed, *seen.foreign)}
         return {"batchItemFailures": [{"itemIdentifier": each.id} for each in batch if id(each) in returned]}
 
-    return handle
+    return measured(handle, env)
 
 
 def __getattr__(name: str) -> Handler:

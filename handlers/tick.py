@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools import Logger
 from msgspec.structs import asdict
 
-from handlers.runtime import LambdaContext
+from handlers.runtime import Handler, LambdaContext, measured
 from infra import compose
 from kernel.shell.environment import Environment
 from kernel.shell.tick import tick
@@ -18,9 +17,6 @@ MARGIN = 5.0
 """Seconds before the end of the invocation by which everything must be done."""
 LONGEST = 50.0
 """Seconds that a tick takes at most, so that it ends before the next one starts."""
-
-
-Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
 def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
@@ -33,7 +29,7 @@ def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
         log.info("tick", extra=counts)
         return counts
 
-    return handle
+    return measured(handle, env)
 
 
 def __getattr__(name: str) -> Handler:

@@ -19,6 +19,8 @@ from infra.settings import Settings
 from infra.sqs import SqsQueue
 from infra.system import SystemClock, SystemRandom
 from kernel.errors import SettingsError
+from kernel.metrics import NO_METRICS, Metrics
+from kernel.ports import Queue
 from kernel.shell.environment import DAY, SECOND, Definitions, Environment, Limits, NoDefinitions, NoSink
 
 if TYPE_CHECKING:
@@ -43,13 +45,25 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def environment(settings: Settings, definitions: Definitions, clients: Clients | None = None) -> Environment:
-    """Everything wired to AWS, or to whatever the settings point at."""
+def queue_of(settings: Settings, aws: Clients) -> Queue:
+    """Where pokes are sent."""
+    if settings.redis_url is not None and settings.transport == "redis":
+        from infra.redis.client import connect  # noqa: PLC0415 - redis-py is not in the Lambda artefact
+        from infra.redis.queue import RedisQueue  # noqa: PLC0415 - as above
+
+        return RedisQueue(connect(settings.redis_url, cluster=settings.redis_cluster), settings.redis_prefix)
+    return SqsQueue(aws.sqs, settings.queue_url, settings.priority_queue_url)
+
+
+def environment(
+    settings: Settings, definitions: Definitions, clients: Clients | None = None, queue: Queue | None = None
+) -> Environment:
+    """Everything wired to AWS, or to whatever the settings point at; ``queue`` if there is one already."""
     aws = clients or Clients(localstack_host=settings.localstack_host)
     bus = settings.event_bus_name
     return Environment(
         store=DynamoDbStore(aws.dynamodb, settings.table_name),
-        queue=SqsQueue(aws.sqs, settings.queue_url, settings.priority_queue_url),
+        queue=queue or queue_of(settings, aws),
         blobs=S3Blobs(lambda: aws.s3, settings.blob_bucket) if settings.blob_bucket else NoBlobs(),
         sink=EventBridgeSink(lambda: aws.events, bus) if bus else NoSink(),
         clock=SystemClock(),
@@ -57,7 +71,16 @@ def environment(settings: Settings, definitions: Definitions, clients: Clients |
         alarm=SignalAlarm(),
         definitions=definitions,
         limits=limits_of(settings),
+        metrics=_metrics(settings),
     )
+
+
+def _metrics(settings: Settings) -> Metrics:
+    if settings.metrics_namespace is None:
+        return NO_METRICS
+    from infra.emf import on_standard_output  # noqa: PLC0415 - only who pays CloudWatch for metrics needs it
+
+    return on_standard_output(settings.metrics_namespace)
 
 
 def registry(settings: Settings) -> Registry:

@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         job_timeout_seconds: timeout of the function that runs stages (at most 900 on Lambda), or how long a worker goes
             on with a run at a time; a stage that needs longer is refused.
         publish: which events go to the sink.
+        metrics_namespace: CloudWatch's namespace for metrics of the functions; None measures nothing.
         localstack_host: ``host:port`` of a LocalStack to talk to instead of AWS. Not a variable of its own:
             it is set by LOCALSTACK_HOST or LOCALSTACK_HOSTNAME (with EDGE_PORT), or ``LOCALSTACK=1`` for this
             machine's; and ignored when there is an AWS_ENDPOINT_URL (or one for a single service), which
@@ -79,6 +80,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     chain_cap: int = 1000
     job_timeout_seconds: int = 300
     publish: Publish = "run"
+    metrics_namespace: str | None = None
     localstack_host: str | None = None
 
     @classmethod
@@ -119,6 +121,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             chain_cap=reader.number("CHAIN_CAP", 1, 100_000, default=1000),
             job_timeout_seconds=reader.number("JOB_TIMEOUT_SECONDS", 30, 86_400, default=300),
             publish=cast("Publish", reader.text("PUBLISH", _PUBLISH) or "run"),
+            metrics_namespace=reader.text("METRICS_NAMESPACE", _NAMESPACE),
             localstack_host=_localstack_host(reader),
         )
         if reader.problems:
@@ -149,6 +152,7 @@ _BUS = _Form(r"[\w./-]{1,256}|arn:\S{1,1000}", "an event bus's name or ARN", "on
 _TENANT = _Form(r"[A-Za-z0-9][A-Za-z0-9_.:@|-]{0,127}", "up to 128 letters, digits and . : @ _ | -", "acme")
 _CLAIM = _Form(r"[\w.:/-]{1,256}", "the name of a claim", "custom:tenant")
 _PUBLISH = _Form(r"run|all|none", "run, all or none", "run")
+_NAMESPACE = _Form(r"[A-Za-z0-9][\w./#:-]{0,254}", "up to 255 letters, digits and . / # : _ -", "onewrite")
 _HOST = _Form(r"[\w.-]+(:\d{1,5})?", "host or host:port", "localhost:4566")
 
 

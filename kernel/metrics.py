@@ -5,8 +5,9 @@ Labels are few and bounded: a workflow's id, a kind; never a tenant, a run or a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Count(StrEnum):
@@ -44,9 +45,9 @@ class Duration(StrEnum):
     """How long something took, in seconds. Labels in brackets."""
 
     STAGE = "stage_seconds"
-    """From a stage's claim to its result, of completed ones [workflow]."""
+    """From an attempt's claim to its result, of those that waited neither for a check nor for a callback [workflow]."""
     RUN = "run_seconds"
-    """From a run's creation to its end [workflow]."""
+    """From a run's creation to its end, every end of one that is reopened [workflow]."""
     ATTEND = "attend_seconds"
     """A look at a run, from the message to leaving it."""
     TICK = "tick_seconds"
@@ -76,6 +77,34 @@ class Gauge(StrEnum):
     """Runs that this process may attend at a time."""
     LEADER = "leader"
     """1 if this process runs the tick."""
+    WATCH_FAILED = "watch_failed"
+    """How many of the table and the transport could not be asked for these; what they would have told is then NaN."""
+
+
+OF_PROCESS: Final = (Gauge.IN_FLIGHT, Gauge.SLOTS, Gauge.LEADER)
+"""The gauges that each process has for itself, so that several are added up. The others are the deployment's."""
+
+LABELS: Final[Mapping[Count | Duration, tuple[str, ...]]] = {
+    Count.RUNS_STARTED: ("workflow",),
+    Count.RUNS_ENDED: ("workflow", "status"),
+    Count.STAGES_STARTED: ("workflow",),
+    Count.STAGES_COMPLETED: ("workflow",),
+    Count.STAGES_RETRIED: ("workflow",),
+    Count.STAGES_FAILED: ("workflow",),
+    Count.LEASES_EXPIRED: ("workflow",),
+    Count.CONFLICTS: (),
+    Count.POKES_ATTENDED: ("outcome",),
+    Count.POKES_FAILED: (),
+    Count.EVENTS_PUBLISHED: (),
+    Count.EVENTS_DEAD: (),
+    Count.TICK: ("kind",),
+    Duration.STAGE: ("workflow",),
+    Duration.RUN: ("workflow",),
+    Duration.ATTEND: (),
+    Duration.TICK: (),
+    Duration.OUTBOX_AGE: (),
+}
+"""The labels that each measurement comes with, all of them every time."""
 
 
 class Metrics(Protocol):
@@ -89,6 +118,10 @@ class Metrics(Protocol):
         """It took so long."""
         ...
 
+    def flush(self) -> None:
+        """Hand over what was measured, where nobody comes to ask for it: at the end of an invocation."""
+        ...
+
 
 class NoMetrics:
     """Measures nothing."""
@@ -97,6 +130,9 @@ class NoMetrics:
         """Nothing."""
 
     def observe(self, name: Duration, seconds: float, **labels: str) -> None:
+        """Nothing."""
+
+    def flush(self) -> None:
         """Nothing."""
 
 

@@ -37,6 +37,7 @@ class Batch(Struct, frozen=True, kw_only=True):
         attended: their runs were looked at, whatever came of that: they can be acknowledged.
         failed: their run could not be read or written: they must come again.
         foreign: they are none of ours: they are left to become dead letters.
+        left: the worker stopped before it came to them: others may have them at once.
         stages: bodies and checks that ran.
         unavailable: of those that failed, one did because the store, or something else outside, does not answer.
     """
@@ -44,6 +45,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     attended: list[Delivery]
     failed: list[Delivery]
     foreign: list[Delivery]
+    left: list[Delivery]
     stages: int
     unavailable: bool
 
@@ -72,8 +74,12 @@ def attend_all(
     attended: list[Delivery] = []
     failed: list[Delivery] = []
     foreign: list[Delivery] = []
+    left: list[Delivery] = []
     stages, unavailable = 0, False
     for index, delivery in enumerate(deliveries):
+        if stopping():
+            left.extend(deliveries[index:])
+            break
         poke = delivery.poke
         if poke is None:
             extra = {"message_id": delivery.id, "error": delivery.problem}
@@ -100,7 +106,7 @@ def attend_all(
             env.metrics.observe(Duration.ATTEND, env.clock.monotonic() - began)
     if failed or foreign:
         env.metrics.count(Count.POKES_FAILED, len(failed) + len(foreign))
-    return Batch(attended=attended, failed=failed, foreign=foreign, stages=stages, unavailable=unavailable)
+    return Batch(attended=attended, failed=failed, foreign=foreign, left=left, stages=stages, unavailable=unavailable)
 
 
 class Processed(Struct, frozen=True, kw_only=True):
@@ -157,7 +163,7 @@ def process_available(
 
 
 def answer(consumer: Consumer, batch: Batch, delay: float = AGAIN) -> None:
-    """Tell the transport what became of a batch: what failed comes again after so many seconds.
+    """Tell the transport what became of a batch: what failed comes again after so many seconds, what is left at once.
 
     If it cannot be told, all of it comes again once it is not hidden any more, which does no harm.
     """
@@ -166,5 +172,7 @@ def answer(consumer: Consumer, batch: Batch, delay: float = AGAIN) -> None:
             consumer.acknowledge(batch.attended)
         if batch.failed:
             consumer.release(batch.failed, delay)
+        if batch.left:
+            consumer.release(batch.left)
     except OnewriteError as error:
         log.warning("messages not acknowledged: they will come again", extra={"error": str(error)})

@@ -21,12 +21,14 @@ from kernel.core.events import AnyEvent, StateEntered, TransitionStarted, Transi
 from kernel.core.evolve import FOLD_VERSION
 from kernel.core.state import State
 from kernel.errors import InfrastructureError, Unavailable
+from kernel.metrics import NO_METRICS, Count
 from kernel.ports import Commit, Found, Guard, Put, Refusal, Snapshot
 from kernel.shell import heads
 from kernel.shell.environment import Environment
 from kernel.shell.insist import FIRST_PAUSE, LONGEST_PAUSE, insist
 from kernel.shell.load import Session, catch_up
 from kernel.shell.logs import log
+from kernel.shell.measure import of_commit, tell
 from kernel.shell.values import keep_aside
 
 SNAPSHOT_EVERY = 16
@@ -106,12 +108,14 @@ def commit(
         if beside is not None and refused is not None:
             beside.refused(refused.existing)
         if taken is None and refused is None:
-            session.state = state
+            before, session.state = session.state, state
             session.recent[state.seq] = tuple(decision.events)
             session.times[state.seq] = state.at
             if decision.data is not None:
                 session.offer(DATA, decision.data)
             session.settle()
+            if env.metrics is not NO_METRICS:
+                tell(env.metrics, of_commit(before, state, decision.events, session.times))
             _snapshot(env, session)
             return decision
         if env.clock.monotonic() >= end:
@@ -121,6 +125,8 @@ def commit(
         pause = min(pause * 2, LONGEST_PAUSE)
         # Last of all, so that what is decided next is decided on what is there now.
         insist(env, lambda: catch_up(env, session), end)
+        if taken is not None:
+            env.metrics.count(Count.CONFLICTS)
         command = renew(command)
 
 

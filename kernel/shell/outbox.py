@@ -13,6 +13,7 @@ from msgspec import Struct
 from kernel.core.codec import from_json, to_json
 from kernel.core.events import RUN_LEVEL, AnyEvent
 from kernel.errors import CorruptLog, InfrastructureError, Missing, Unavailable
+from kernel.metrics import NO_METRICS, Count, Duration
 from kernel.ports import DEAD, Dead, Published, RunRef, Sink, Unreadable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
@@ -82,6 +83,7 @@ def flush(env: Environment, session: Session, *, counting: bool = False) -> Flus
             problem, weight = _submit(env, letter)
             failures += weight if counting else 0
             if problem is None:
+                _measure(env, letter)
                 published += 1
             elif failures < GIVEN_UP:
                 if published or dead or failures != head.publish_failures:
@@ -107,6 +109,13 @@ def _submit(env: Environment, letter: Published) -> tuple[str | None, int]:
     except InfrastructureError as error:
         return str(error), refused
     return problem, refused if problem else 0
+
+
+def _measure(env: Environment, letter: Published) -> None:
+    """The sink took it."""
+    if env.metrics is not NO_METRICS:
+        env.metrics.count(Count.EVENTS_PUBLISHED)
+        env.metrics.observe(Duration.OUTBOX_AGE, max(0, env.clock.now() - letter.at) / 1000)
 
 
 class NotAsked(Unavailable):
@@ -175,6 +184,7 @@ def _envelope(session: Session, seq: int, index: int, event: AnyEvent) -> Publis
 def _bury(env: Environment, session: Session, letter: Published, place: tuple[int, int], problem: str) -> None:
     dead = Dead(*place, env.clock.now(), problem[:1000], letter.body, session.ttl)
     insist(env, lambda: env.store.put(session.ref, dead))
+    env.metrics.count(Count.EVENTS_DEAD)
     log.error("event given up as dead letter", extra={"run": session.ref.run, "event": letter.id, "error": problem})
 
 
@@ -207,7 +217,8 @@ def replay_dead_letters(env: Environment, ref: RunRef) -> Flush | None:
         return None
     published = left = 0
     for letter in dead_letters(env, ref):
-        if isinstance(letter, Dead) and env.sink.publish((_event(ref, letter),))[0] is None:
+        if isinstance(letter, Dead) and env.sink.publish((event := _event(ref, letter),))[0] is None:
+            _measure(env, event)
             env.store.delete(ref, letter.key)
             published += 1
         else:

@@ -14,6 +14,7 @@ from kernel.core.events import RunCreated
 from kernel.define.startable import Request, Startable
 from kernel.errors import Conflict, CorruptLog, Unavailable
 from kernel.limits import check_business_key, check_key, check_priority, check_tenant
+from kernel.metrics import Count
 from kernel.ports import HEAD, Guard, Head, Refusal, RunRef, readable
 from kernel.shell import heads
 from kernel.shell.environment import Environment
@@ -154,6 +155,7 @@ def start(  # noqa: PLR0913 - all that can be said of a start
     refusal = _create(env, ref, head, hold)
     if refusal is not None and not _is_ours(existing := _head(ref, refusal), head.token):
         return _known(env, ref, existing, asked)
+    env.metrics.count(Count.RUNS_STARTED, workflow=workflow.id)
     send(env, [(head.poke(ref), 0)])
     return Started(ref, replay=False)
 

@@ -11,11 +11,13 @@ from contextlib import suppress
 from heapq import merge
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from kernel.core import commands as c
 from kernel.core.draft import Stale
 from kernel.core.state import StageStatus
+from kernel.errors import InfrastructureError
+from kernel.metrics import NO_METRICS
 from kernel.ports import INBOX, Due, Poke
 from kernel.shell import heads
 from kernel.shell.commit import commit
@@ -24,6 +26,7 @@ from kernel.shell.insist import PATIENCE, insist
 from kernel.shell.leave import lease_of, leave, rest, send
 from kernel.shell.load import Session, load
 from kernel.shell.logs import log
+from kernel.shell.measure import of_tick, tell
 from kernel.shell.outbox import PatientSink
 from kernel.shell.pause import resume_if_due
 from kernel.shell.receive import deliver
@@ -79,7 +82,7 @@ def tick(env: Environment, until: float, *, runs: int = 2_000, by: str = "tick")
 
     One bad run or shard does not starve the others: what fails is logged, counted, and comes again.
     """
-    counts = Counts()
+    counts, began = Counts(), env.clock.monotonic()
     env = replace(env, sink=PatientSink(env.sink))
     for seen, entry in enumerate(_due(env, counts)):
         now = env.clock.monotonic()
@@ -91,7 +94,12 @@ def tick(env: Environment, until: float, *, runs: int = 2_000, by: str = "tick")
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one run must not starve the others
             counts.failed += 1
             extra = {"tenant": entry.ref.tenant, "run": entry.ref.run, "error": str(error)}
-            log.exception("tick could not look at a run", extra=extra)
+            if isinstance(error, InfrastructureError):  # as likely as not somebody else's moment: it comes again
+                log.warning("tick could not look at a run", extra=extra)
+            else:
+                log.exception("tick could not look at a run", extra=extra)
+    if env.metrics is not NO_METRICS:
+        tell(env.metrics, of_tick(asdict(counts), env.clock.monotonic() - began))
     return counts
 
 

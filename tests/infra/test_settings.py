@@ -63,6 +63,7 @@ def test_everything_can_be_set() -> None:
         "CHAIN_CAP": "1",
         "JOB_TIMEOUT_SECONDS": "900",
         "PUBLISH": "none",
+        "METRICS_NAMESPACE": "shop/orders",
     }
 
     assert Settings.from_env(env) == Settings(
@@ -84,6 +85,7 @@ def test_everything_can_be_set() -> None:
         chain_cap=1,
         job_timeout_seconds=900,
         publish="none",
+        metrics_namespace="shop/orders",
     )
 
 
@@ -155,6 +157,7 @@ def test_a_number_must_be_whole_and_in_its_range(name: str, low: int, high: int)
     ("name", "wrong"),
     [
         ("TRANSPORT", "kafka"),
+        ("METRICS_NAMESPACE", "AWS Lambda"),
         ("REDIS_CLUSTER", "yes"),
         ("REDIS_PREFIX", "a{b}"),
         ("WORKFLOWS", "workflows.registry"),

@@ -11,9 +11,10 @@ from kernel.delivery import Backlog, Delivery
 from kernel.errors import Unavailable
 from kernel.metrics import Count, Duration
 from kernel.ports import Poke, RunRef
-from kernel.shell.batch import attend_all, process_available
+from kernel.shell.batch import answer, attend_all, process_available
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
+from onewrite import Context
 from tests.shell.script import Note, Script, line, work
 
 
@@ -69,6 +70,9 @@ class Seen:
 
     def observe(self, name: Duration, seconds: float, **labels: str) -> None:
         self.times.append(name)
+
+    def flush(self) -> None:
+        raise NotImplementedError
 
 
 def started(script: Script, runs: int = 3) -> tuple[Play, list[RunRef], list[Poke]]:
@@ -161,3 +165,20 @@ def test_each_message_is_told_of_and_measured(script: Script) -> None:
     assert (Count.POKES_ATTENDED, 1, {"outcome": "attended"}) in seen.counts
     assert (Count.POKES_FAILED, 1, {}) in seen.counts
     assert seen.times.count(Duration.ATTEND) == 3
+
+
+def test_what_a_worker_that_stops_has_not_come_to_is_for_others_at_once(script: Script) -> None:
+    stopping = False
+
+    def told_to_stop(_ctx: Context) -> None:
+        nonlocal stopping
+        stopping = True
+
+    play = Play(flow := line(script.stage("a", told_to_stop)))
+    pokes = [Poke(ref.tenant, ref.run) for ref in (play.start(flow, Note()) for _ in range(3))]
+    tray = Tray(pokes)
+
+    batch = attend_all(play.env, tray.receive(9, 0.0), play.clock.monotonic() + 300, stopping=lambda: stopping)
+    answer(tray, batch)
+
+    assert (tray.acknowledged, tray.released, script.calls) == (["0"], [("1", 0.0), ("2", 0.0)], ["a"])
