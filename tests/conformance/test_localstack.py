@@ -21,6 +21,7 @@ from kernel.errors import Missing
 from kernel.ports import HIGH, Poke
 from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract
 from kernel.testing.conformance.examples import fresh_token
+from tests.conformance.consuming import SqsConsumerContract
 from tests.conformance.queues import drain, new_queue, queue_behind
 from tests.proof import tell
 
@@ -97,6 +98,14 @@ class TestSqsQueuesOfBothPrioritiesOnLocalStack(QueueContract):
 
     def wait(self, queue: Queue, seconds: float) -> None:
         time.sleep(seconds + LAG)  # the engine's clock is the machine's
+
+
+class TestSqsConsumerOnLocalStack(SqsConsumerContract):
+    lag = LAG
+
+    @pytest.fixture
+    def aws(self, aws: Clients) -> Clients:
+        return aws
 
 
 class TestS3BlobsOnLocalStack(BlobsContract):

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract
+from kernel.testing.conformance import BlobsContract, ConsumerContract, QueueContract, SinkContract, StoreContract
+from kernel.testing.conformance.consumer import FOREIGN
 from kernel.testing.memory import FakeClock, MemoryBlobs, MemoryQueue, MemorySink, MemoryStore
+from kernel.testing.transport import Foreign, MemoryConsumer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from kernel.delivery import Consumer
     from kernel.ports import Blobs, Poke, Queue, Sink, Store
 
 
@@ -32,6 +35,30 @@ class TestMemoryQueue(QueueContract):
     def receive(self, queue: Queue) -> Sequence[Poke]:
         assert isinstance(queue, MemoryQueue)
         return list(iter(queue.receive, None))
+
+    def wait(self, queue: Queue, seconds: float) -> None:
+        self.clock.sleep(seconds)
+
+
+class TestMemoryConsumer(ConsumerContract):
+    lag = 0.0
+
+    @pytest.fixture
+    def queue(self) -> Queue:
+        self.clock = FakeClock()
+        return MemoryQueue(self.clock.now)
+
+    @pytest.fixture
+    def consumers(self, queue: Queue) -> Callable[[], Consumer]:
+        assert isinstance(queue, MemoryQueue)
+        return lambda: MemoryConsumer(queue, self.clock, self.visibility, self.deliveries)
+
+    def put(self, queue: Queue, body: str) -> None:
+        queue.send([(Foreign("", "", body=body), 0)])
+
+    def dead(self, queue: Queue) -> int:
+        assert isinstance(queue, MemoryQueue)
+        return queue.dead.count(Foreign("", "", body=FOREIGN))
 
     def wait(self, queue: Queue, seconds: float) -> None:
         self.clock.sleep(seconds)

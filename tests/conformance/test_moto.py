@@ -19,6 +19,7 @@ from kernel.errors import Missing
 from kernel.ports import HIGH, Poke
 from kernel.testing.conformance import BlobsContract, QueueContract, SinkContract, StoreContract
 from kernel.testing.conformance.examples import fresh_ref, fresh_token, published
+from tests.conformance.consuming import SqsConsumerContract
 from tests.conformance.queues import drain, new_queue, queue_behind
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ class TestSqsQueuesOfBothPrioritiesOnMoto(QueueContract):
 
     def wait(self, queue: Queue, seconds: float) -> None:
         time.sleep(seconds)  # the engine's clock is the machine's
+
+
+class TestSqsConsumerOnMoto(SqsConsumerContract):
+    @pytest.fixture
+    def aws(self, moto: Clients) -> Clients:
+        return moto
 
 
 class TestS3BlobsOnMoto(BlobsContract):
