@@ -47,7 +47,7 @@ from tests.docs.pages import (
 )
 from workflows.examples import registry
 
-WITH_EXAMPLES = (README, DOCS / "workflows.md", DOCS / "waiting.md", DOCS / "machines.md")
+WITH_EXAMPLES = (README, *(DOCS / f"{name}.md" for name in ("workflows", "waiting", "machines", "locks")))
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
@@ -264,14 +264,16 @@ def test_every_setting_is_described_with_its_default_and_bounds() -> None:
         if name == "localstack_host":  # not a variable of its own
             continue
         row = rows[name.upper()]
-        if isinstance(default, int):
+        if isinstance(default, bool):
+            assert f"`{default:d}`" in row, row
+        elif isinstance(default, int):
             bounds = re.search(rf'"{name.upper()}", (\S+), (\S+), default=(\d+)', read)
             assert bounds is not None
             low, high, value = (int(each.replace("_", "")) for each in bounds.groups())
             assert value == default
             assert row.startswith(f" {value:,} | {low:,} to {high:,} |"), row
         elif isinstance(default, str):
-            assert f"`{default}`" in row, row
+            assert (f"`{default}`" if default else " required |") in row, row
     for name in ("LOCALSTACK_HOST", "LOCALSTACK_HOSTNAME", "EDGE_PORT", "LOCALSTACK", "AWS_ENDPOINT_URL", "LOG_LEVEL"):
         assert f"`{name}`" in operations(), name
 

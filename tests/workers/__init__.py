@@ -1,0 +1,1 @@
+"""Worker processes as they are deployed, on real servers."""
