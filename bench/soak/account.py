@@ -59,7 +59,7 @@ class Entry(Struct, frozen=True):
     """A commit.
 
     Attributes:
-        seq, at, token: as stored.
+        seq, at, token, by: as stored.
         events: decoded.
         results: digests of the outputs that it records, by stage.
         over: the run is finished as of this commit.
@@ -71,6 +71,7 @@ class Entry(Struct, frozen=True):
     events: tuple[AnyEvent, ...]
     results: dict[str, str] = {}
     over: bool = False
+    by: str = ""
 
 
 class Account(Struct):
@@ -80,6 +81,7 @@ class Account(Struct):
         ref: which run.
         asked: what was accepted.
         effects: what its stages did, in order of time.
+        stopped: names of the workers that were told to stop, which may hand back what they have begun.
         head, definition: None if it is gone.
         log: its commits from number 1, as they are stored, in order.
         state: the fold, as a worker would load it.
@@ -90,6 +92,7 @@ class Account(Struct):
     ref: RunRef
     asked: Asked = Asked()
     effects: Sequence[Effect] = ()
+    stopped: frozenset[str] = frozenset()
     head: Head | None = None
     definition: Definition | None = None
     log: list[Entry] = field(default_factory=list)
@@ -107,9 +110,15 @@ class Account(Struct):
         return ((entry, event) for entry in self.log for event in entry.events)
 
 
-def account_of(env: Environment, ref: RunRef, asked: Asked, effects: Sequence[Effect]) -> Account:
+def account_of(
+    env: Environment,
+    ref: RunRef,
+    asked: Asked,
+    effects: Sequence[Effect],
+    stopped: frozenset[str] = frozenset(),
+) -> Account:
     """Read a run with everything about it. What cannot be read is noted, not raised."""
-    account = Account(ref, asked, effects)
+    account = Account(ref, asked, effects, stopped)
     try:
         _read(env, account)
     except OnewriteError as error:
@@ -135,7 +144,9 @@ def _read(env: Environment, account: Account) -> None:
             for event in events
             if isinstance(event, StageCompleted)
         }
-        account.log.append(Entry(commit.seq, commit.at, commit.token, events, results, state.status.finished))
+        account.log.append(
+            Entry(commit.seq, commit.at, commit.token, events, results, state.status.finished, commit.by)
+        )
 
 
 def by_run(effects: Sequence[Effect]) -> Mapping[str, list[Effect]]:

@@ -258,19 +258,23 @@ def _sources(definition: Definition, stage: str) -> list[str]:
 
 
 def timers(account: Account) -> Iterator[Finding]:
-    """No lease is taken over, no retry begun and no check made before its time: all clocks are this machine's."""
-    waits: dict[str, tuple[int, tuple[type[AnyEvent], ...]]] = {}
+    """No lease is taken over, no retry begun and no check made before its time: all clocks are this machine's.
+
+    A worker that was told to stop may end its own lease.
+    """
+    waits: dict[str, tuple[int, tuple[type[AnyEvent], ...], str]] = {}
     for entry, event in account.events:
         if isinstance(event, RunReopened):
             waits = {stage: wait for stage, wait in waits.items() if stage not in event.reset}
             continue
         stage = getattr(event, "stage", "")
-        until, ends = waits.pop(stage, (0, ()))
-        if isinstance(event, ends) and entry.at < until:
+        until, ends, by = waits.pop(stage, (0, (), ""))
+        handed_back = isinstance(event, LeaseExpired) and entry.by == by and by in account.stopped
+        if isinstance(event, ends) and entry.at < until and not handed_back:
             text = f"timers-are-not-early: {type(event).__name__} {stage} {until - entry.at} ms before its time"
             yield account.found("broken", text)
         if found := _wait(event):
-            waits[stage] = found
+            waits[stage] = (*found, entry.by)
 
 
 def _wait(event: AnyEvent) -> tuple[int, tuple[type[AnyEvent], ...]] | None:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from bench.soak.effects import is_in_body
-from hosts.local.functions import Function, Invocable, ProcessDied
+from hosts.local.functions import Invocable, ProcessDied
 
 Json = dict[str, Any]
 Send = Callable[[str, int], None]
@@ -24,20 +24,26 @@ class Rates(Struct, frozen=True, kw_only=True):
     """How much goes wrong.
 
     Attributes:
-        kill_every: seconds between two kills, on the average.
-        lost, doubled: the share of messages.
+        kill_every: seconds between two kills, on the average; telling a worker to stop counts as one.
+        lost, doubled: the share of messages, where something carries them that can be made to.
+        restart_every: seconds between two times that Redis is killed and started again, on the average.
+        away: seconds for which it stays away now and then.
+        flush_at: seconds after which everything in it is deleted; None: never.
     """
 
     kill_every: float = 2.7
     lost: float = 0.04
     doubled: float = 0.10
+    restart_every: float = 33.0
+    away: float = 10.0
+    flush_at: float | None = None
 
 
 class Kill(Struct):
-    """A process that was killed.
+    """A process that was killed, or told to stop.
 
     Attributes:
-        function: what it was an instance of.
+        function: what it was an instance of: job, tick, intake, or worker.
         pid: which.
         at: when, in milliseconds.
         busy: it had an event in hand.
@@ -115,18 +121,59 @@ class Carrier:
         return carried
 
 
+class Killable(Protocol):
+    """Processes that can be killed: a ``Function``'s, or workers."""
+
+    @property
+    def name(self) -> str:
+        """What they are instances of."""
+        ...
+
+    @property
+    def pids(self) -> list[int]:
+        """Ids of those that run."""
+        ...
+
+    @property
+    def busy(self) -> list[int]:
+        """Ids of those that may have something in hand."""
+        ...
+
+    def kill(self, pid: int) -> bool:
+        """Kill one with SIGKILL; False if it is none of them."""
+        ...
+
+
+class Target(Struct, frozen=True):
+    """Something to kill.
+
+    Attributes:
+        victims: one of these.
+        weight: how often, compared with other targets.
+        in_body: the share of times that it is hit in the middle of a stage's body.
+        ask: tells one to stop, instead of killing it; False if it is none, or was told before.
+    """
+
+    victims: Killable
+    weight: int
+    in_body: float = 0.0
+    ask: Callable[[int], bool] | None = None
+
+
 class Killer:
-    """Kills instances of functions at random times, most of them in the middle of something.
+    """Kills processes at random times, most of them in the middle of something; tells others to stop.
 
     Attributes:
         kills: those that it did.
+        stops: processes that it told to stop.
     """
 
-    def __init__(self, random: Random, rates: Rates, functions: Sequence[Function], effects: Path) -> None:
+    def __init__(self, random: Random, rates: Rates, targets: Sequence[Target], effects: Path) -> None:
         self.kills: list[Kill] = []
+        self.stops: list[Kill] = []
         self._random = random
         self._every = rates.kill_every
-        self._job, self._tick, self._intake = functions
+        self._targets = targets
         self._effects = effects
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
@@ -145,29 +192,31 @@ class Killer:
         pause = self._every
         while not self._stopped.wait(pause):
             began = time.monotonic()
-            self._once()
+            self.once()
             # Evenly spread on the whole, so that minutes tell how many there will be; the time it took counts.
             pause = max(0.05, self._random.uniform(0.3, 1.7) * self._every - (time.monotonic() - began))
 
-    def _once(self) -> None:
-        """Kill one process: mostly a worker, every other time in the middle of a stage's body."""
-        function = self._random.choices((self._job, self._tick, self._intake), (76, 16, 8))[0]
-        in_body = function is self._job and self._random.random() < 0.6
-        pid = self._found(function, in_body=in_body)
+    def once(self) -> None:
+        """Kill one process, or tell it to stop."""
+        target = self._random.choices(self._targets, [each.weight for each in self._targets])[0]
+        victims = target.victims
+        pid = self._found(victims, in_body=self._random.random() < target.in_body)
         if pid is None:
             return
-        busy = pid in function.busy
-        at = time.time_ns() // 1_000_000
-        if function.kill(pid):
-            self.kills.append(Kill(function.name, pid, at, busy))
+        kill = Kill(victims.name, pid, time.time_ns() // 1_000_000, pid in victims.busy)
+        if target.ask is not None:
+            if target.ask(pid):
+                self.stops.append(kill)
+        elif victims.kill(pid):
+            self.kills.append(kill)
 
-    def _found(self, function: Function, *, in_body: bool, seconds: float = 2.0) -> int | None:
+    def _found(self, victims: Killable, *, in_body: bool, seconds: float = 2.0) -> int | None:
         """Wait for a process that is at work, and then a moment; any process when none is for long."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not self._stopped.is_set():
-            pids = [pid for pid in function.busy if not in_body or is_in_body(self._effects, pid)]
+            pids = [pid for pid in victims.busy if not in_body or is_in_body(self._effects, pid)]
             if pids:
                 time.sleep(self._random.uniform(0, 0.004 if in_body else 0.05))
                 return self._random.choice(pids)
             time.sleep(0.002)
-        return self._random.choice(function.pids or [0]) or None
+        return self._random.choice(victims.pids or [0]) or None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -58,7 +59,10 @@ def digest_of(model: BaseModel | None) -> str:
 
 
 class Diary:
-    """Where the stages of one process write. Made at its first use, so that importing the workflows has no effect."""
+    """Where the stages of one process write. Made at its first use, so that importing the workflows has no effect.
+
+    Threads may share it: two that use it first at the same time write to the same file all the same.
+    """
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -74,33 +78,49 @@ class Diary:
     ) -> None:
         """Keep an effect. ``place`` is run, stage, attempt and ``seq``."""
         path = Path(os.environ[VARIABLE], f"{os.getpid()}.jsonl")
-        if self._file is None or path != self._path:
-            self._path = path
-            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = self._file
+        if file is None or path != self._path:
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file, self._path = file, path
         effect = Effect(kind, *place, os.getpid(), time.time_ns() // 1_000_000, given, result)
-        os.write(self._file, msgspec.json.encode(effect) + b"\n")
+        os.write(file, msgspec.json.encode(effect) + b"\n")
 
 
 def effects_in(folder: Path) -> list[Effect]:
     """Everything that was kept, in order of time. A line that was cut off by a kill does not count."""
-    decoder = msgspec.json.Decoder(Effect)
     found: list[Effect] = []
     for file in folder.glob("*.jsonl"):
         lines = file.read_bytes().split(b"\n")
-        found.extend(decoder.decode(line) for line in lines[:-1])
+        found.extend(_decoder.decode(line) for line in lines[:-1])
     return sorted(found, key=lambda effect: effect.at)
 
 
-TAIL = 512
-"""Bytes at the end of a file in which its last line is."""
+def unfinished(effects: Iterable[Effect]) -> list[Effect]:
+    """The bodies of a process that have begun and not ended, given what its bodies did: one per thread at most."""
+    begun: dict[tuple[str, str, int, int], Effect] = {}
+    for each in effects:
+        place = each.run, each.stage, each.attempt, each.seq
+        if each.kind == BEGAN:
+            begun[place] = each
+        elif each.kind != ANSWERED:  # a check is no body
+            begun.pop(place, None)
+    return list(begun.values())
+
+
+TAIL = 4096
+"""Bytes at the end of a file in which the last lines are, several for each thread."""
 
 
 def is_in_body(folder: Path, pid: int) -> bool:
-    """Whether the last that a process wrote is that a body began."""
+    """Whether a process is in the middle of a body, as far as the last that it wrote tells."""
     try:
         with (folder / f"{pid}.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL)
+            file.seek(start)
+            lines = file.read().split(b"\n")[:-1]
     except OSError:
         return False
-    return last.startswith(b'{"kind":"began"')
+    return bool(unfinished(map(_decoder.decode, lines[1:] if start else lines)))
+
+
+_decoder = msgspec.json.Decoder(Effect)

@@ -6,27 +6,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bench.soak.account import KINDS, Account, Finding
-from bench.soak.chaos import Carrier, Kill
+from bench.soak.chaos import Killer
 from bench.soak.driver import Callers
 from bench.soak.effects import BEGAN, RETURNED, Effect
 from bench.soak.plan import Figures
-from bench.soak.recovery import recovery
+from bench.soak.recovery import recovery, recovery_after
+from bench.soak.trials import Toll
 from kernel.core.events import StageStarted
 
 
 def figures_of(
     times: tuple[float, float],
     callers: Callers,
-    carrier: Carrier,
-    kills: Sequence[Kill],
+    killer: Killer,
+    toll: Toll,
     accounts: Mapping[str, Account],
     effects: Sequence[Effect],
     findings: Sequence[Finding],
 ) -> Figures:
     """Add it up. ``times`` are the seconds that things went wrong, and those until all was quiet after that."""
+    kills = killer.kills
     for kill in kills:
-        kill.holding = carrier.held.get(kill.pid, ())
+        kill.holding = toll.held.get(kill.pid, ())
     recovered = recovery(kills, effects, accounts)
+    stopped = [told.stopped for told in toll.stopped if told.stopped is not None]
     statuses = Counter(str(account.state.status) for account in accounts.values() if account.state is not None)
     logs = [account.log for account in accounts.values()]
     begun = [effect for effect in effects if effect.kind == BEGAN]
@@ -42,11 +45,21 @@ def figures_of(
         stages=sum(isinstance(event, StageStarted) for log in logs for entry in log for event in entry.events),
         kills=dict(sorted(Counter(kill.function for kill in kills).items())),
         kills_in_a_stage=recovered.in_stage,
-        kills_in_a_tick=sum(kill.busy for kill in kills if kill.function == "tick"),
+        bodies_killed=recovered.bodies,
+        kills_in_a_tick=sum(kill.busy if kill.function == "tick" else kill.pid in toll.leaders for kill in kills),
         kills_holding_messages=sum(bool(kill.holding) for kill in kills),
-        messages=carrier.messages,
-        messages_lost=carrier.lost,
-        messages_doubled=carrier.doubled,
+        stops=len(killer.stops),
+        stops_clean=sum(each["clean"] for each in stopped),
+        stages_handed_back=sum(each["handed_back"] for each in stopped),
+        messages_given_back=sum(each["given_back"] for each in stopped),
+        slowest_stop=max((each["seconds"] for each in stopped), default=0.0),
+        restarts=sum(loss.kind == "restart" for loss in toll.losses),
+        flushes=sum(loss.kind == "flush" for loss in toll.losses),
+        longest_away=max((loss.away for loss in toll.losses), default=0.0),
+        messages_vanished=sum(len(loss.runs) for loss in toll.losses),
+        messages=toll.messages,
+        messages_lost=toll.lost,
+        messages_doubled=toll.doubled,
         starts_doubled=callers.twice,
         starts_unanswered=callers.unanswered,
         cancels=sum(run.cancels for run in callers.accepted.values()),
@@ -56,6 +69,7 @@ def figures_of(
         results_discarded=_discarded(accounts, effects),
         recovery_of_runs=recovered.runs,
         recovery_of_stages=recovered.stages,
+        recovery_after_loss=recovery_after(toll.losses, accounts),
         **found,
     )
 

@@ -8,7 +8,10 @@ for leases, ticks and retries, and for whatever else the run had to wait for, su
 that says something of that very stage, or that ends the run.
 
 Kills that hit nothing, such as that of an idle process, have no recovery time; nor have those of ticks and intakes,
-whose work is not about one run.
+whose work is not about one run; nor has a worker that is told to stop.
+
+**Recovery time after a loss**: from the time at which Redis lost its data to the next commit on the run, for each run
+that was not over then and of which a message vanished that nobody had in hand.
 """
 
 from __future__ import annotations
@@ -21,7 +24,11 @@ from msgspec import Struct
 
 from bench.soak.account import Account
 from bench.soak.chaos import Kill
-from bench.soak.effects import ANSWERED, BEGAN, Effect
+from bench.soak.effects import Effect, unfinished
+from bench.soak.losses import Loss
+
+ATTEND = ("job", "worker")
+"""What kinds of process run stages."""
 
 
 class Times(Struct, frozen=True):
@@ -48,27 +55,25 @@ class Times(Struct, frozen=True):
 
 
 class Recovery(Struct, frozen=True):
-    """Recovery times of runs and of stages, and how many kills were in the middle of a body."""
+    """Recovery times of runs and of stages, and how many kills were in the middle of a body, and of how many bodies."""
 
     runs: Times
     stages: Times
     in_stage: int
+    bodies: int
 
 
 def by_process(effects: Sequence[Effect]) -> dict[int, list[Effect]]:
     """What the bodies of each process did, in order."""
     found: dict[int, list[Effect]] = {}
     for each in effects:
-        if each.kind != ANSWERED:
-            found.setdefault(each.pid, []).append(each)
+        found.setdefault(each.pid, []).append(each)
     return found
 
 
-def running(done: Sequence[Effect], at: int) -> Effect | None:
-    """The body that a process was in the middle of at this time, given what its bodies did."""
-    before = bisect_right(done, at, key=lambda effect: effect.at)
-    last = done[before - 1] if before else None
-    return last if last is not None and last.kind == BEGAN else None
+def running(done: Sequence[Effect], at: int) -> list[Effect]:
+    """The bodies that a process was in the middle of at this time, given what its bodies did."""
+    return unfinished(done[: bisect_right(done, at, key=lambda effect: effect.at)])
 
 
 def recovery(kills: Sequence[Kill], effects: Sequence[Effect], accounts: Mapping[str, Account]) -> Recovery:
@@ -76,17 +81,21 @@ def recovery(kills: Sequence[Kill], effects: Sequence[Effect], accounts: Mapping
     processes = by_process(effects)
     runs: list[int] = []
     stages: list[int] = []
-    in_stage = 0
+    in_stage = in_all = 0
     for kill in kills:
-        body = running(processes.get(kill.pid, ()), kill.at) if kill.function == "job" else None
-        hit = {*kill.holding}
-        if body is not None:
-            in_stage += 1
-            hit.add(body.run)
+        bodies = running(processes.get(kill.pid, ()), kill.at) if kill.function in ATTEND else []
+        in_stage += bool(bodies)
+        in_all += len(bodies)
+        for body in bodies:
             stages += _after(kill.at, accounts.get(body.run), body.stage)
-        for run in hit:
+        for run in {*kill.holding, *(body.run for body in bodies)}:
             runs += _after(kill.at, accounts.get(run))
-    return Recovery(Times.of(runs), Times.of(stages), in_stage)
+    return Recovery(Times.of(runs), Times.of(stages), in_stage, in_all)
+
+
+def recovery_after(losses: Sequence[Loss], accounts: Mapping[str, Account]) -> Times:
+    """The recovery times after these losses."""
+    return Times.of([time for loss in losses for run in {*loss.runs} for time in _after(loss.at, accounts.get(run))])
 
 
 def _after(at: int, account: Account | None, stage: str = "") -> list[int]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.soak.driver import PATIENCE
-from bench.soak.plan import COUNTED, Result
+from bench.soak.plan import COUNTED, Figures, Result, Tally
 from bench.soak.recovery import Times
 from bench.soak.soak import Soak
 from hosts.local.show import counted
@@ -53,10 +53,10 @@ class Progress:
 
 
 def _line(soak: Soak) -> str:
-    callers, carrier, kills = soak.callers, soak.carrier, soak.killer.kills
+    callers, kills = soak.callers, soak.killer.kills
     return (
         f"{soak.seconds:5.0f} s  {len(callers.accepted):5} runs accepted, {len(callers.open):3} under way; "
-        f"{len(kills):3} kills; of {carrier.messages} messages {carrier.lost} lost, {carrier.doubled} doubled"
+        f"{len(kills):3} kills; {soak.trial.line()}"
     )
 
 
@@ -81,16 +81,19 @@ def report(console: Console, result: Result) -> None:
 
 
 def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
-    figures, plan = result.figures, result.plan
+    figures, least = result.figures, result.plan.least
     kills = ", ".join(f"{count} {name}" for name, count in figures.kills.items())
     ends = f"{figures.completed} completed, {figures.failed} failed, {figures.cancelled} cancelled"
-    yield "runs", _of(figures.runs, plan.least_runs), ends
+    yield "runs", _of(figures.runs, least.runs), ends
     yield "stages started", str(figures.stages), f"in {figures.commits} commits"
-    yield "processes killed", _of(sum(figures.kills.values()), plan.least_kills), kills
-    yield "  in mid-stage", str(figures.kills_in_a_stage), "the body of a stage was running"
-    yield "  in mid-tick", str(figures.kills_in_a_tick), ""
-    yield "  with messages", str(figures.kills_holding_messages), "in hand"
-    yield "messages", str(figures.messages), f"{figures.messages_lost} lost, {figures.messages_doubled} doubled"
+    yield "processes killed", _of(sum(figures.kills.values()), least.kills), kills
+    yield "  in mid-stage", str(figures.kills_in_a_stage), f"the bodies of {figures.bodies_killed} stages were running"
+    if result.plan.transport == "redis":
+        yield from _rows_of_workers(figures, least)
+    else:
+        yield "  in mid-tick", str(figures.kills_in_a_tick), ""
+        yield "  with messages", str(figures.kills_holding_messages), "in hand"
+        yield "messages", str(figures.messages), f"{figures.messages_lost} lost, {figures.messages_doubled} doubled"
     yield "starts sent twice", str(figures.starts_doubled), "at once, with the same key"
     yield "starts given up", str(figures.starts_unanswered), f"by a caller that got no answer in {PATIENCE:g} seconds"
     yield "cancels, reopens", f"{figures.cancels}, {figures.reopens}", "accepted"
@@ -101,11 +104,26 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
         "recovery of a stage",
         *_times(figures.recovery_of_stages, "from a kill in its body to its next event"),
     )
+    if result.plan.transport == "redis":
+        meaning = "from the loss of a message that nobody had in hand to its run's next commit"
+        yield "recovery after a loss", *_times(figures.recovery_after_loss, meaning)
     yield "quiet after", f"{figures.quiet_after:g} s", "all runs over, once nothing went wrong any more"
     yield "lost", str(figures.lost), "runs that are gone, or of which something accepted or done is"
     yield "doubled", str(figures.doubled), "runs in which something happened twice, or a result changed"
     yield "stuck", str(figures.stuck), "runs that are not over"
     yield "broken", str(figures.broken), "runs in which another promise does not hold"
+
+
+def _rows_of_workers(figures: Figures, least: Tally) -> Iterator[tuple[str, str, str]]:
+    yield "  with the tick", str(figures.kills_in_a_tick), "it had the role: another worker has to take it over"
+    yield "  with messages", str(figures.kills_holding_messages), "in hand"
+    back = f"{figures.stops_clean} with nothing under way; slowest {figures.slowest_stop:.1f} s"
+    yield "workers stopped", _of(figures.stops, least.stops), back
+    yield "  handed back", str(figures.stages_handed_back), f"stages; {figures.messages_given_back} messages"
+    away = f"all messages lost; the longest time away was {figures.longest_away:.1f} s"
+    yield "Redis restarted", _of(figures.restarts, least.restarts), away
+    yield "Redis emptied", _of(figures.flushes, least.flushes), "FLUSHALL"
+    yield "messages vanished", str(figures.messages_vanished), "that nobody had in hand"
 
 
 def _of(count: int, least: int) -> str:

@@ -75,7 +75,10 @@ def _noted(ctx: Context, *given: Mark) -> Iterator[None]:
 
 
 def _doze(seconds: float) -> None:
-    """Hang so that no interruption gets through, as a frozen process does, and go on as if nothing had happened."""
+    """Hang so that no interruption gets through, as a frozen process does, and go on as if nothing had happened.
+
+    The signal is held back; what interrupts threads waits for the end of this one long call.
+    """
     with suppress(StageTimedOut):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         try:
@@ -84,13 +87,20 @@ def _doze(seconds: float) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
+def _hang(seconds: float) -> None:
+    """Take long, and be interrupted by the engine, in a thread as well: what interrupts those waits for no sleep."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.02)
+
+
 def _suffer(ctx: Context, luck: Random) -> None:
     """Take a while, and maybe fail, as this attempt's luck has it."""
     fate = luck.random()
     if fate < 0.003:
         _doze(DOZE)
     elif fate < 0.005:
-        time.sleep(2 * TIMEOUT.total_seconds())  # interrupted by the engine
+        _hang(2 * TIMEOUT.total_seconds())
     elif fate < 0.035:
         time.sleep(luck.uniform(0.2, 0.6))
     elif fate < 0.15:

@@ -57,6 +57,8 @@ class Options(Struct, frozen=True, kw_only=True):
         metered: count what runs cost.
         workers: instances of the job function at most; all of them are started in advance.
         batch: messages that one of them gets at a time, at most.
+        attends: attend the runs that the API accepts. If not, the functions job and tick have no instances, and nobody
+            calls them: somebody else does their work.
     """
 
     engine: Engine = "moto"
@@ -67,6 +69,7 @@ class Options(Struct, frozen=True, kw_only=True):
     metered: bool = False
     workers: int = JOB_LIMIT
     batch: int = BATCH
+    attends: bool = True
 
 
 class LocalHost:
@@ -79,6 +82,7 @@ class LocalHost:
         url: the API's address.
         ledger: what runs have cost, if metered.
         job, intake, tick: the functions.
+        variables: their environment.
         deployment: the resources.
         aws: clients for everything but the table.
         dynamodb: a client for the table.
@@ -88,6 +92,7 @@ class LocalHost:
     job: Function
     intake: Function
     tick: Function
+    variables: Mapping[str, str]
     deployment: Deployment
     aws: Clients
     dynamodb: DynamoDBClient
@@ -151,7 +156,7 @@ class LocalHost:
         self.dynamodb = self._undo.enter_context(Clients(endpoint=table_endpoint)).dynamodb
         visibility = settings.job_timeout_seconds + VISIBILITY_MARGIN
         self.deployment = deploy(aws, self.dynamodb, visibility=visibility)
-        variables = {
+        variables = self.variables = {
             **_inherited(os.environ),
             **aws_environment(endpoint),
             "AWS_ENDPOINT_URL_DYNAMODB": table_endpoint,
@@ -167,8 +172,9 @@ class LocalHost:
         self.job = self._function("job", variables, settings.job_timeout_seconds, options.workers)
         self.tick = self._function("tick", variables, TICK_SECONDS, 1)
         self.intake.warm(1)
-        self.job.warm(options.workers)
-        self.tick.warm(1)
+        if options.attends:
+            self.job.warm(options.workers)
+            self.tick.warm(1)
         feeder = Feeder(
             aws.sqs,
             self.deployment.queue_url,
@@ -190,8 +196,9 @@ class LocalHost:
         self._undo.callback(_end, self, feeder, schedule)
         self.url = gateway.url
         gateway.start()
-        feeder.start()
-        schedule.start()
+        if options.attends:
+            feeder.start()
+            schedule.start()
 
     def _engine(self) -> tuple[str, str]:
         """Addresses of everything, and of the table."""

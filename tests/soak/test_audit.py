@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bench.soak.account import Account, Asked, Kind, account_of, by_run
 from bench.soak.audit import audit
 from bench.soak.effects import VARIABLE, effects_in
 from bench.soak.workflows import Job, registry
-from kernel.core.events import Closed
+from kernel.core.events import Closed, LeaseExpired
 from kernel.core.state import RunStatus
 from kernel.ports import RunRef
 from kernel.testing.play import Play
-from tests.soak.forgeries import FORGERIES, insert
+from tests.soak.forgeries import FORGERIES, insert, place_of, reap_early
 
 NOTHING = Asked()
 """Nothing but a start."""
@@ -131,3 +132,35 @@ def test_a_closed_log_is_no_finding(audited: Audited) -> None:
     insert(seen, len(seen.log), Closed())
 
     assert found(seen) == []
+
+
+def handed_back(seen: Account, by: str) -> Account:
+    """The second stage's attempt is ended before its time, and another one started, both by this one."""
+    reap_early(seen)
+    place, _ = place_of(seen, LeaseExpired, "b")
+    seen.log[place] = replace(seen.log[place], by=by)
+    return seen
+
+
+def test_a_worker_that_was_told_to_stop_may_hand_back_its_own(audited: Audited) -> None:
+    seen = audited("line")
+    seen.log = [replace(entry, by="worker:a") for entry in seen.log]
+    seen.stopped = frozenset({"worker:a", "worker:b"})
+
+    assert found(handed_back(seen, "worker:a")) == []
+
+
+@pytest.mark.parametrize(
+    ("by", "stopped"),
+    [("worker:a", ()), ("worker:b", ("worker:a", "worker:b")), ("tick", ("worker:a", "worker:b"))],
+    ids=["not-told-to-stop", "another's", "the-tick"],
+)
+def test_nobody_else_may_end_a_lease_before_its_time(audited: Audited, by: str, stopped: tuple[str, ...]) -> None:
+    seen = audited("line")
+    seen.log = [replace(entry, by="worker:a") for entry in seen.log]
+    seen.stopped = frozenset(stopped)
+
+    (kind, text), *rest = found(handed_back(seen, by))
+
+    assert (kind, rest) == ("broken", [])
+    assert text.startswith("timers-are-not-early: LeaseExpired b")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.soak.chaos import Carrier, Rates
-from bench.soak.effects import BEGAN, RETURNED, VARIABLE, Diary, effects_in, is_in_body
+from bench.soak.chaos import Carrier, Killer, Rates, Target
+from bench.soak.effects import ANSWERED, BEGAN, RETURNED, SUSPENDED, VARIABLE, Diary, effects_in, is_in_body
 from hosts.local.functions import ProcessDied
 from tests.hosts.conftest import Fake
 
@@ -96,6 +96,27 @@ def test_a_process_is_in_a_body_from_its_beginning_to_its_end(diary: Diary, tmp_
     assert not is_in_body(tmp_path, 1)
 
 
+def test_a_process_is_in_a_body_while_any_of_its_threads_is(diary: Diary, tmp_path: Path) -> None:
+    other = ("r", "b", 1, 2)
+    seen: list[bool] = []
+    for kind, place in ((BEGAN, PLACE), (BEGAN, other), (RETURNED, other), (ANSWERED, PLACE), (SUSPENDED, PLACE)):
+        diary.write(kind, place)
+        seen.append(is_in_body(tmp_path, effects_in(tmp_path)[0].pid))
+
+    assert seen == [True, True, True, True, False]
+
+
+def test_of_a_long_diary_the_end_tells_whether_a_process_is_in_a_body(diary: Diary, tmp_path: Path) -> None:
+    for number in range(100):
+        diary.write(BEGAN, ("r", "a", 1, number), given=("x" * 20,))
+        diary.write(RETURNED, ("r", "a", 1, number))
+    pid = effects_in(tmp_path)[0].pid
+
+    assert not is_in_body(tmp_path, pid)
+    diary.write(BEGAN, PLACE)
+    assert is_in_body(tmp_path, pid)
+
+
 def test_what_was_cut_off_in_the_middle_of_a_line_did_not_happen(diary: Diary, tmp_path: Path) -> None:
     diary.write(BEGAN, PLACE, given=("x",))
     file = next(tmp_path.glob("*.jsonl"))
@@ -106,3 +127,57 @@ def test_what_was_cut_off_in_the_middle_of_a_line_did_not_happen(diary: Diary, t
 
     assert (effect.kind, effect.run, effect.stage, effect.attempt, effect.seq) == (BEGAN, *PLACE)
     assert effect.given == ("x",)
+
+
+class Processes:
+    """Can be killed, and told to stop once."""
+
+    def __init__(self, name: str, *pids: int) -> None:
+        self.name = name
+        self.pids = self.busy = list(pids)
+        self.asked: list[int] = []
+
+    def kill(self, pid: int) -> bool:
+        return pid in self.pids
+
+    def ask(self, pid: int) -> bool:
+        self.asked.append(pid)
+        return self.asked.count(pid) == 1
+
+
+def killer(effects: Path, *targets: Target) -> Killer:
+    return Killer(Random(1), Rates(), targets, effects)
+
+
+def test_kills_and_stops_are_counted_apart(tmp_path: Path) -> None:
+    workers, intake = Processes("worker", 5, 6), Processes("intake", 7)
+    made = killer(tmp_path, Target(workers, 60), Target(workers, 20, ask=workers.ask), Target(intake, 20))
+
+    for _ in range(60):
+        made.once()
+
+    kinds = Counter(kill.function for kill in made.kills)
+    assert kinds["worker"] > kinds["intake"] > 0
+    assert sorted(stop.pid for stop in made.stops) == [5, 6]  # who was told before is not told again
+    assert len(workers.asked) > 2
+    assert sum(kinds.values()) + len(workers.asked) == 60
+
+
+def test_whom_to_hit_in_mid_stage_is_waited_for(diary: Diary, tmp_path: Path) -> None:
+    diary.write(BEGAN, PLACE)
+    here = effects_in(tmp_path)[0].pid
+    made = killer(tmp_path, Target(Processes("worker", 1, 2, here, 3), 1, in_body=1.0))
+
+    for _ in range(10):
+        made.once()
+
+    assert [kill.pid for kill in made.kills] == [here] * 10
+
+
+def test_what_has_no_processes_cannot_be_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = killer(tmp_path, Target(Processes("worker"), 1))
+    made._stopped.set()  # so that it does not wait for one
+
+    made.once()
+
+    assert made.kills == []

@@ -7,7 +7,8 @@ import pytest
 from bench.soak.account import Account, Entry
 from bench.soak.chaos import Kill
 from bench.soak.effects import ANSWERED, BEGAN, RETURNED, Effect
-from bench.soak.recovery import Times, recovery
+from bench.soak.losses import Loss
+from bench.soak.recovery import Times, recovery, recovery_after
 from kernel.core.events import AnyEvent, RunCompleted, StageScheduled, StageStarted
 from kernel.ports import RunRef
 
@@ -79,6 +80,23 @@ def test_a_run_that_was_over_was_not_hit() -> None:
 
 def test_an_unknown_run_and_one_without_a_next_commit_have_no_recovery_time() -> None:
     assert recovery([kill(1_500, "unknown"), kill(5_000, "r")], [], account(*OPEN)).runs.count == 0
+
+
+def test_all_bodies_that_the_threads_of_a_worker_were_running_are_hit() -> None:
+    begun = [effect(BEGAN, 1_100, "a"), effect(BEGAN, 1_200, "b"), effect(BEGAN, 1_300, "c")]
+    done = [*begun, effect(RETURNED, 1_400, "a"), effect(RETURNED, 1_600, "b")]
+
+    found = recovery([kill(1_500, function="worker")], done, account(*OPEN))
+
+    assert (found.in_stage, found.bodies) == (1, 2)
+    assert found.stages == Times(1, 2.5, 2.5, 2.5)  # nothing was ever said of c again
+    assert found.runs.count == 1
+
+
+def test_a_run_of_which_a_message_vanished_has_recovered_with_its_next_commit() -> None:
+    losses = [Loss("restart", 1_500, 0.3, ("r", "r", "unknown")), Loss("flush", 3_000, 0.0, ("r",))]
+
+    assert recovery_after(losses, account(*OPEN)) == Times(2, 1.75, 2.5, 2.5)
 
 
 @pytest.mark.parametrize("function", ["tick", "intake"])

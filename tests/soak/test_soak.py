@@ -8,7 +8,7 @@ import pytest
 
 from bench.soak.chaos import Rates
 from bench.soak.driver import Pace
-from bench.soak.plan import Plan, Result
+from bench.soak.plan import Plan, Result, Tally
 from bench.soak.soak import Soak
 from hosts.engines import EngineMissing
 from hosts.engines.dynamodb_local import ENGINE_VERSION
@@ -21,22 +21,32 @@ pytestmark = pytest.mark.dynamodb_local
 BOUNDED = Plan(
     seconds=60,
     brief=True,
-    least_runs=30,
-    least_kills=4,
-    least_meddled=3,
+    least=Tally(runs=30, kills=4, lost=3, doubled=3),
     workers=3,
     rates=Rates(kill_every=0.6, lost=0.2, doubled=0.25),
     pace=Pace(per_second=15, open=40),
 )
 """So much, however long that takes on a machine that is busy with something else as well."""
-FULL = Plan(seconds=90, least_runs=200, least_kills=15, least_meddled=10)
+FULL = Plan(seconds=90, least=Tally(runs=200, kills=15, lost=10, doubled=10))
+BOUNDED_REDIS = Plan(
+    seconds=90,
+    transport="redis",
+    brief=True,
+    least=Tally(runs=30, kills=4, stops=1, restarts=2, flushes=1),
+    workers=3,
+    rates=Rates(kill_every=1.5, restart_every=4.0, away=1.0, flush_at=6.0),
+    pace=Pace(per_second=10, open=40),
+    patience=180.0,
+)
+"""The same over Redis; workers take a while to start, and one in five is told to stop instead of being killed."""
+FULL_REDIS = Plan.lasting(1.5, "redis", None, 1)
 
 
 def soaked(plan: Plan) -> Result:
     try:
         return Soak(plan, lambda _text: None, lambda _soak: None).run()
     except EngineMissing as error:
-        absent("DynamoDB Local", error)
+        absent("DynamoDB Local" if plan.transport == "sqs" else "DynamoDB Local, or Redis,", error)
 
 
 def test_every_accepted_run_is_accounted_for_whatever_is_killed_lost_or_doubled() -> None:
@@ -55,6 +65,27 @@ def test_every_accepted_run_is_accounted_for_whatever_is_killed_lost_or_doubled(
     assert list(result.findings) == [], result.folder
     assert result.lacks == []
     assert figures.completed > 0
+
+
+@pytest.mark.redis
+def test_every_accepted_run_is_accounted_for_when_workers_are_killed_and_redis_loses_all_messages() -> None:
+    result = soaked(share(BOUNDED_REDIS, FULL_REDIS))
+
+    figures = result.figures
+    tell(
+        "soak",
+        engine="Redis: workers under kill -9 and SIGTERM, all messages lost again and again",
+        runs=figures.runs,
+        kills=sum(figures.kills.values()),
+        lost=figures.lost,
+        doubled=figures.doubled,
+        stuck=figures.stuck,
+    )
+    assert list(result.findings) == [], result.folder
+    assert result.lacks == []
+    assert figures.completed > 0
+    assert figures.messages_vanished > 0
+    assert figures.recovery_after_loss.count > 0
 
 
 if share(bounded=False, full=True):  # each takes half a minute, and the audit has tests of its own
