@@ -48,11 +48,12 @@ def connect(url: str, *, cluster: bool = False, read_seconds: float = READ_SECON
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": read_seconds,
-        "socket_keepalive": True,
         "health_check_interval": IDLE_SECONDS,
         "retry": Retry(ExponentialWithJitterBackoff(base=FIRST_PAUSE, cap=LONGEST_PAUSE), RETRIES, (ConnectionError,)),
         "protocol": 2,  # what a server answers is then the same with every version of redis-py
     }
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
     try:
         if wrong := OURS & parse_qs(urlsplit(url).query).keys():
             raise SettingsError(f"REDIS_URL must not set {', '.join(sorted(wrong))}: leave that out")

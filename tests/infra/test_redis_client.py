@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 from redis import exceptions
 
-from hosts.engines.redis_server import RedisServer
+from hosts.engines.redis_server import RedisServer, find
 from infra.redis.client import connect
 from infra.redis.consumer import LONGEST_BLOCK, RedisConsumer
 from infra.redis.failures import translate, translated
@@ -37,6 +41,24 @@ def test_a_url_that_will_not_do_is_refused_without_being_shown(url: str) -> None
         connect(url)
 
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.redis
+def test_pokes_go_over_a_socket_of_the_machine(redis_server: RedisServer, prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    command = [find(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, connect(f"unix://{path}") as client:
+        try:
+            for _ in range(500):
+                if path.exists():
+                    break
+                time.sleep(0.01)  # the server's start is the machine's business
+            RedisQueue(client, prefix).send([(Poke("acme", "r1"), 0)])
+            [received] = RedisConsumer(client, prefix, "worker", visibility=30).receive(1, 0)
+        finally:
+            process.kill()
+
+    assert received.poke == Poke("acme", "r1")
 
 
 def test_a_cluster_of_which_no_node_answers_is_unavailable() -> None:
