@@ -40,13 +40,13 @@ from hosts.engines.redis_server import RedisServer
 from hosts.worker.health import Health
 from hosts.worker.options import Options
 from hosts.worker.worker import Worker
+from infra.call_alarm import CallAlarm
 from infra.clients import Clients
 from infra.dynamodb.table import create_table
 from infra.pokes import encode
 from infra.polling import Polling, compose
 from infra.prometheus import PrometheusMetrics
 from infra.settings import Settings
-from infra.thread_alarm import ThreadAlarm
 from kernel.core.codec import decode_events
 from kernel.core.events import StageCompleted
 from kernel.ports import HEAD, LOG, SNAPSHOT, Commit, Guard, Head, Item, Poke, Refusal, RunRef, Store, log_key
@@ -216,7 +216,7 @@ def _compose(settings: Settings, name: str, options: Options) -> Polling:
         visibility=options.visibility,
         deliveries=options.deliveries,
         threads=options.concurrency,
-        alarm=ThreadAlarm(),
+        alarm=CallAlarm(),
         metrics=PrometheusMetrics(CollectorRegistry()),
     )
 

@@ -31,7 +31,7 @@ def make_handler(env: Environment, logger: Logger | None = None) -> Handler:
         batch = [delivered(id_, body) for id_, body in messages(event)]
         until = env.clock.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN
         seen = attend_all(env, batch, until, lines=log)
-        returned = {id(each) for each in (*seen.failed, *seen.foreign)}
+        returned = {id(each) for each in (*seen.failed, *seen.broken, *seen.foreign)}
         return {"batchItemFailures": [{"itemIdentifier": each.id} for each in batch if id(each) in returned]}
 
     return measured(handle, env)

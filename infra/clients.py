@@ -7,6 +7,7 @@ client from the same session costs a tenth of the first, since the session keeps
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -65,6 +66,8 @@ class Clients:
         self._connections = connections
         self._lock = threading.Lock()  # a session makes its first clients safely for one thread only
         self._made: dict[str, Any] = {}
+        if self._session.get_config_variable("region") is None and (region := os.environ.get("AWS_REGION")):
+            self._session.set_config_variable("region", region)  # botocore itself knows AWS_DEFAULT_REGION only
         if endpoint is not None or localstack_host is not None:
             self._make_up_identity()
 
@@ -111,7 +114,7 @@ class Clients:
 
     # botocore makes the classes of clients at run time; the properties above give them their types back.
     def _client(self, service: str, *, purpose: str = "", attempts: int = ATTEMPTS, **options: Any) -> Any:  # noqa: ANN401 - clients are made of data at run time
-        known = f"{service} {purpose}"
+        known = f"{service} {purpose}".rstrip()
         with self._lock:
             if known not in self._made:
                 self._made[known] = self._make(service, attempts, options)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from infra.call_alarm import CallAlarm
 from infra.clients import Clients
 from infra.compose import environment
 from infra.dynamodb.locks import DynamoDbLocks
 from infra.settings import Settings
 from infra.sqs import SqsQueue
 from infra.sqs_consumer import SqsConsumer
-from infra.thread_alarm import ThreadAlarm
 from kernel.delivery import Consumer
 from kernel.locks import Locks
 from kernel.metrics import Metrics
@@ -48,7 +48,7 @@ def compose(
     visibility: float,
     deliveries: int,
     threads: int,
-    alarm: ThreadAlarm,
+    alarm: CallAlarm,
     metrics: Metrics,
 ) -> Polling:
     """Everything for a host with so many threads.
@@ -60,19 +60,19 @@ def compose(
         visibility: seconds for which a message is hidden from others.
         deliveries: after so many, a message is a dead letter; of SQS its queue says.
         threads: how many there will be.
-        alarm: interrupts stages in them.
+        alarm: tells stages that run too long in them.
         metrics: takes measurements.
     """
     aws = Clients(localstack_host=settings.localstack_host, connections=threads + SPARE)
     queue, consumer, close = _transport(settings, aws, name, visibility, deliveries)
     made = environment(settings, definitions, aws, queue)
-    # What threads share is not interrupted in the middle of a call.
+    # A stage that has run too long is told when it next calls one of these.
     env = replace(
         made,
-        store=alarm.shield(made.store),
-        queue=alarm.shield(made.queue),
-        blobs=alarm.shield(made.blobs),
-        sink=alarm.shield(made.sink),
+        store=alarm.watch(made.store),
+        queue=alarm.watch(made.queue),
+        blobs=alarm.watch(made.blobs),
+        sink=alarm.watch(made.sink),
         alarm=alarm,
         metrics=metrics,
     )

@@ -87,20 +87,13 @@ def _doze(seconds: float) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
-def _hang(seconds: float) -> None:
-    """Take long, and be interrupted by the engine, in a thread as well: what interrupts those waits for no sleep."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.02)
-
-
 def _suffer(ctx: Context, luck: Random) -> None:
     """Take a while, and maybe fail, as this attempt's luck has it."""
     fate = luck.random()
     if fate < 0.003:
         _doze(DOZE)
     elif fate < 0.005:
-        _hang(2 * TIMEOUT.total_seconds())
+        time.sleep(2 * TIMEOUT.total_seconds())  # to be interrupted; in a thread, to be told so too late
     elif fate < 0.035:
         time.sleep(luck.uniform(0.2, 0.6))
     elif fate < 0.15:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import IO
 
 from hosts.worker.logs import set_up
-from hosts.worker.options import parse, settings_of
+from hosts.worker.options import FAILED, parse, settings_of
 from hosts.worker.signals import Signals
 from kernel.errors import SettingsError
 
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 MEMBER = "--member"
 """Given by a supervisor to each of its processes, and no option for people."""
-FAILED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,17 +26,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     member = MEMBER in given
     options = parse([each for each in given if each != MEMBER])
     signals = Signals()
-    signals.install()
+    signals.install(member=member)
     if options.processes > 1 and not member:
         from hosts.worker.supervisor import supervise  # noqa: PLC0415 - sets a variable that others read when imported
 
         set_up(os.environ, worker="supervisor")
         try:
-            settings_of(options, os.environ)
-        except SettingsError as error:  # else each of them would say so, again and again
+            settings_of(options, os.environ)  # else each of them would say so, again and again
+            return supervise(options, given, os.environ, signals)
+        except SettingsError as error:
             log.critical("workers cannot run: %s", error)
             return FAILED
-        return supervise(options, given, os.environ, signals)
     from hosts.worker.process import name_of_worker, run  # noqa: PLC0415 - a supervisor composes nothing
 
     name = name_of_worker()
@@ -53,7 +52,7 @@ def _reports(signals: Signals) -> IO[bytes]:
     def wait_for_the_end() -> None:
         while os.read(0, 4096):
             pass
-        signals.stop.set()
+        signals.come()
 
     threading.Thread(target=wait_for_the_end, name="supervisor", daemon=True).start()
     return said

@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Self
 from msgspec import json
 
 from hosts.worker.health import Report, Status
+from hosts.worker.options import Options
+from kernel.errors import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +120,11 @@ class _Server(ThreadingHTTPServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self._free.release()
+            self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
         try:
@@ -212,3 +218,23 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - as the library has it
         """Probes come every few seconds: they are not worth a line."""
         log.debug(format, *args)
+
+
+def serving(
+    report: Callable[[], Report], metrics: Callable[[], bytes], options: Options, *, content_type: str
+) -> Endpoints:
+    """Endpoints where the options want them, started.
+
+    Raises:
+        SettingsError: nothing can be served there.
+    """
+    try:
+        endpoints = Endpoints(report, metrics, content_type=content_type, host=options.host, port=options.port or 0)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(
+            f"--host {options.host} --port {options.port}: health and metrics cannot be served there ({error}): "
+            "choose another port, 0 for any that is free, or none"
+        ) from error
+    endpoints.start()
+    log.info("health and metrics", extra={"host": options.host, "port": endpoints.port})
+    return endpoints

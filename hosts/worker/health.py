@@ -37,7 +37,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
 
     Attributes:
         round: without the receive loop coming round.
-        grace: past its lease, for a slot.
+        grace: past the timeout of a stage, or past the time that a run may be attended, for a slot.
         failure: after which a failed call tells nothing of the present.
         behind: that a run has been due.
         tick: without a tick where the tick is held; several of its intervals, and the longest tick.
@@ -59,7 +59,7 @@ class Report(Struct, frozen=True, kw_only=True):
         worker: which one.
         ready: it takes messages.
         unready: why it does not, in plain words.
-        slots, busy, stuck: runs that it may attend at a time, that it does, and that are past their lease.
+        slots, busy, stuck: runs that it may attend at a time, that it does, and in which a stage does not end.
         leader: it holds the tick.
     """
 
@@ -97,6 +97,7 @@ class Health:
         self._busy: dict[Hashable, float] = {}
         self._ticked: float | None = None
         self._oldest_due = 0.0
+        self._overdue = 0
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 
@@ -121,10 +122,10 @@ class Health:
         with self._lock:
             self._failures[part, by] = self._clock.monotonic(), why
 
-    def began(self, slot: Hashable, lease: float) -> None:
-        """A slot attends a run, until the monotonic time ``lease`` at most."""
+    def began(self, slot: Hashable, end: float) -> None:
+        """A slot attends a run, until the monotonic time ``end`` at most."""
         with self._lock:
-            self._busy[slot] = lease
+            self._busy[slot] = end
 
     def ended(self, slot: Hashable) -> None:
         """A slot is free again."""
@@ -153,6 +154,11 @@ class Health:
         with self._lock:
             self._ticked = None
 
+    def overdue(self, slots: int) -> None:
+        """So many slots are in a stage whose timeout was over long ago, and that has not come back."""
+        with self._lock:
+            self._overdue = slots
+
     def oldest_due(self, seconds: float) -> None:
         """For how long the run has been due that has waited longest; 0 for none, or not known."""
         with self._lock:
@@ -164,7 +170,8 @@ class Health:
         """How the worker is now."""
         with self._lock:
             now = self._clock.monotonic()
-            stuck = sum(now > lease + self._bounds.grace for lease in self._busy.values())
+            late = sum(now > end + self._bounds.grace for end in self._busy.values())
+            stuck = max(late, self._overdue)
             fatal, poor = self._fatal(now, stuck), self._poor(now, stuck)
             unready = self._unready()
             return Report(
@@ -186,7 +193,7 @@ class Health:
         if (silent := now - self._round) > self._bounds.round:
             found.append(f"the receive loop has not come round for {silent:.0f} s")
         if stuck and stuck >= self._slots:
-            found.append(f"all {self._slots} slots are busy past their lease")
+            found.append(f"all {self._slots} slots are in a stage that does not end")
         if self._ticked is not None and (late := now - self._ticked) > self._bounds.tick:
             found.append(f"the tick is held here, and has not ended for {late:.0f} s")
         return found
@@ -198,7 +205,7 @@ class Health:
             if now - at <= self._bounds.failure
         ]
         if stuck and (self._draining or stuck < self._slots):
-            found.append(f"{stuck} of {self._slots} slots are busy past their lease")
+            found.append(f"{stuck} of {self._slots} slots are in a stage that does not end")
         if self._oldest_due > self._bounds.behind:
             found.append(f"a run has been due for {self._oldest_due:.0f} s: ticks do not keep up, or there are none")
         return found

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from infra.settings import Settings
 
+FAILED = 1
+"""Exit status of a worker that cannot run."""
 MOST_THREADS, MOST_PROCESSES, MOST_PREFETCHED = 256, 64, 10
 
 
@@ -68,9 +71,14 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m hosts.worker",
         description="Attend runs, for as long as it takes: a worker on a container or server. "
         "SIGTERM ends it in good order, a second one at once. Settings come from the environment: docs/workers.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = made.add_argument
+
+    def add(*flags: str, **about: Any) -> None:  # noqa: ANN401 - argparse takes anything
+        shown = about.get("default")
+        if shown is not None:
+            about["help"] += f" (default: {shown:g})" if isinstance(shown, float) else f" (default: {shown})"
+        made.add_argument(*flags, **about)
+
     add("--transport", choices=("sqs", "redis"), help="what carries messages; without it the setting TRANSPORT says")
     add("--concurrency", type=_whole(1, MOST_THREADS), default=default.concurrency, help="threads of each process")
     add("--processes", type=_whole(1, MOST_PROCESSES), default=default.processes, help="processes")
@@ -98,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
         default=default.deliveries,
         help="deliveries without an answer that make a message a dead letter (redis; of SQS the queue says)",
     )
-    add("--no-tick", dest="tick", action="store_false", help="let others run the maintenance tick")
+    made.add_argument("--no-tick", dest="tick", action="store_false", help="let others run the maintenance tick")
     add("--host", default=default.host, help="where health and metrics are served")
     add("--port", type=_port, default=default.port, help="port of health and metrics; 0 for any, none for nothing")
     return made

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -16,24 +17,26 @@ import msgspec
 from msgspec.structs import asdict, replace
 from prometheus_client import CollectorRegistry
 
-from hosts.worker.endpoints import Endpoints
+from hosts.worker.endpoints import serving
 from hosts.worker.health import Bounds, Health, Report
 from hosts.worker.maintenance import LONGEST, Maintenance
-from hosts.worker.options import Options, settings_of
+from hosts.worker.options import FAILED, Options, settings_of
 from hosts.worker.signals import Signals
 from hosts.worker.watch import Watch, show
 from hosts.worker.worker import Worker
+from infra.call_alarm import CallAlarm
 from infra.compose import registry
 from infra.polling import compose
 from infra.prometheus import CONTENT_TYPE, PrometheusMetrics, render
 from infra.system import SystemClock
-from infra.thread_alarm import ThreadAlarm
 from kernel.errors import OnewriteError
 
 log = logging.getLogger(__name__)
 
-FAILED = 1
-"""Exit status of a worker that cannot run."""
+LATE = 3
+"""Exit status of a worker that had to end before it had given back all that it had."""
+LAST = 5.0
+"""Seconds after the drain, or a second signal, at which the process ends."""
 
 LOOK = 1.0
 """Seconds between two looks at how the worker is."""
@@ -66,15 +69,16 @@ def serve(
 
     Raises:
         SettingsError, DefinitionError: settings or workflows are not right.
-        OSError: the port is taken.
+        Unavailable, Missing: no node of a Redis cluster answers, or none lets us in.
     """
     settings = settings_of(options, environ)
     definitions = registry(settings)
     known = CollectorRegistry()
     metrics = PrometheusMetrics(known)
     clock = SystemClock()
-    bounds = Bounds(tick=5 * settings.tick_seconds + LONGEST)
+    bounds = Bounds(tick=5 * settings.tick_seconds + 6 * LONGEST)
     health = Health(clock, name, options.concurrency, bounds)
+    alarm = CallAlarm()
     with ExitStack() as undo:
         host = compose(
             settings,
@@ -83,7 +87,7 @@ def serve(
             visibility=options.visibility,
             deliveries=options.deliveries,
             threads=options.concurrency,
-            alarm=ThreadAlarm(),
+            alarm=alarm,
             metrics=metrics,
         )
         undo.callback(host.close)
@@ -95,26 +99,22 @@ def serve(
             return render(known)
 
         if options.port is not None:
-            endpoints = Endpoints(
-                health.report, scraped, content_type=CONTENT_TYPE, host=options.host, port=options.port
-            )
-            endpoints.start()
+            endpoints = serving(health.report, scraped, options, content_type=CONTENT_TYPE)
             undo.callback(endpoints.stop)
-            log.info("health and metrics", extra={"host": options.host, "port": endpoints.port})
         worker = Worker(
             host.env, host.consumer, options, name=name, seconds=settings.job_timeout_seconds, health=health
         )
         maintenance = Maintenance(host.env, host.locks, name=name, every=settings.tick_seconds, health=health)
         health.composed()
-        worker.start()
-        if options.tick:
-            maintenance.start()
-        log.info("worker runs", extra={**asdict(options), "transport": settings.transport})
-        watched = clock.monotonic() - WATCH
+        if not signals.stop.is_set():  # else it was told to stop before it had begun
+            worker.start()
+            if options.tick:
+                maintenance.start()
+            # Beside the loop, which must hear of signals while a table or a Redis does not answer.
+            threading.Thread(target=_watch, args=(watch, signals), name="watch", daemon=True).start()
+            log.info("worker runs", extra={**asdict(options), "transport": settings.transport})
         while not signals.stop.wait(LOOK):
-            if clock.monotonic() - watched >= WATCH:
-                watched = clock.monotonic()
-                watch.refresh()
+            health.overdue(alarm.overdue(bounds.grace))
             show(metrics, health)
             tell(health.report())
         log.info("worker stops", extra={"drain": options.drain})
@@ -142,13 +142,29 @@ def run(
     """
     if report is not None:
         options = replace(options, port=None)
+    threading.Thread(target=_end, args=(signals, options.drain), name="end", daemon=True).start()
     try:
         status = serve(options, environ, signals, name=name, tell=partial(_say, report))
-    except (OnewriteError, OSError) as error:
+    except OnewriteError as error:
         log.critical("worker cannot run: %s", error)
         status = FAILED
-    logging.shutdown()
     os._exit(status)
+
+
+def _watch(watch: Watch, signals: Signals) -> None:
+    """Ask table and transport now and then, also when nobody scrapes."""
+    while not signals.stop.is_set():
+        watch.refresh()
+        signals.stop.wait(WATCH)
+
+
+def _end(signals: Signals, drain: float) -> None:
+    """End the process when its time to stop is over, whatever waits for an answer that does not come."""
+    signals.stop.wait()
+    signals.hurry.wait(drain)
+    time.sleep(LAST)
+    log.error("worker has not stopped in time, and ends: what it had is found once leases and visibility are over")
+    os._exit(LATE)
 
 
 def _say(where: IO[bytes] | None, report: Report) -> None:

@@ -1,7 +1,7 @@
 """Several worker processes as one: starts them, starts dead ones anew, passes signals on, adds up how they are.
 
-A process is told to stop by the end of its standard input, and to hurry by SIGTERM after that: so it ends in good order
-also when its supervisor is killed.
+A process is told to stop by the end of its standard input, and to hurry by SIGUSR1: so it ends in good order also when
+its supervisor is killed, or when a platform signals all processes at once.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import IO
 
 import msgspec
 
-from hosts.worker.endpoints import Endpoints
+from hosts.worker.endpoints import serving
 from hosts.worker.health import Report, Status
-from hosts.worker.options import Options
+from hosts.worker.options import FAILED, Options
 from hosts.worker.pauses import Pauses
 from hosts.worker.signals import Signals
 from infra.system import SystemRandom
@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 SILENT = 30.0
 """Seconds without a word from a process after which it counts as stuck."""
-LAST = 10.0
+STARTING = 600.0
+"""Seconds that a process may take until its first word: imports of workflows, many processes on few cores."""
+LAST = 7.0
 """Seconds after the drain at which a process that has still not ended is killed."""
 SETTLED = 60.0
 """Seconds for which a process has to run until its next death is taken for the first."""
@@ -46,6 +48,9 @@ class Member:
         number: its place.
         command: what to run.
         environ: its environment variables.
+
+    Attributes:
+        status: exit status of the last one that has died.
     """
 
     def __init__(self, number: int, command: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -54,9 +59,11 @@ class Member:
         self._environ = dict(environ)
         self._process: subprocess.Popen[bytes] | None = None
         self._report: Report | None = None
+        self._told = False
         self._heard = self._began = 0.0
         self._again = 0.0
         self._pauses = Pauses(SystemRandom())
+        self.status = 0
 
     @property
     def pid(self) -> int | None:
@@ -67,13 +74,18 @@ class Member:
         """Start it. In a session of its own, so that Ctrl-C reaches the supervisor only."""
         self._began = self._heard = time.monotonic()
         self._report = None
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environ,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:  # no memory, no process to be had: as good as one that died at once
+            self._again = time.monotonic() + self._pauses.failed()
+            log.error("a worker process cannot be started", extra={"member": self.number, "error": str(error)})  # noqa: TRY400 - the error says it
+            return
         if self._process.stdout is None:  # pragma: no cover - it was opened with a pipe
             return
         threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
@@ -85,6 +97,7 @@ class Member:
                     self._report = msgspec.json.decode(line, type=Report)
                 except msgspec.MsgspecError:  # what a stage prints is none of our business
                     continue
+                self._told = True
                 self._heard = time.monotonic()
 
     def revive(self) -> int | None:
@@ -95,13 +108,13 @@ class Member:
             return None
         if self._process.poll() is None:
             return None
-        dead, status = self._process.pid, self._process.returncode
+        dead, self.status = self._process.pid, self._process.returncode
         self._close()
         if time.monotonic() - self._began > SETTLED:
             self._pauses.reset()
         pause = self._pauses.failed()
         self._again = time.monotonic() + pause
-        extra = {"member": self.number, "pid": dead, "status": status, "again": round(pause, 2)}
+        extra = {"member": self.number, "pid": dead, "status": self.status, "again": round(pause, 2)}
         log.error("a worker process has died", extra=extra)
         return dead
 
@@ -112,7 +125,7 @@ class Member:
 
     def hurry(self) -> None:
         """Tell it to hand back at once what it has."""
-        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGUSR1)
 
     def kill(self) -> None:
         """End it at once."""
@@ -143,9 +156,14 @@ class Member:
         silent = time.monotonic() - self._heard
         if self._process is None:
             return _none(self.number, Status.DEGRADED, "it has died and is started anew")
-        if silent > SILENT:
+        if silent > (STARTING if self._report is None else SILENT):
             return _none(self.number, Status.UNHEALTHY, f"nothing heard of it for {silent:.0f} s")
         return self._report or _none(self.number, Status.HEALTHY, "", unready="it is starting")
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has ever told how it is."""
+        return self._told
 
 
 def _none(number: int, status: Status, reason: str, unready: str = "") -> Report:
@@ -205,22 +223,24 @@ def supervise(options: Options, arguments: Sequence[str], environ: Mapping[str, 
         name = f"{options.processes} processes"
         if options.port is not None:
             registry = CollectorRegistry()
-            endpoints = Endpoints(
+            endpoints = serving(
                 lambda: together(name, [member.report() for member in members]),
                 lambda: render(registry),
+                options,
                 content_type=CONTENT_TYPE,
-                host=options.host,
-                port=options.port,
             )
-            endpoints.start()
             undo.callback(endpoints.stop)
-            log.info("health and metrics", extra={"host": options.host, "port": endpoints.port})
         for member in members:
             member.start()
         while not signals.stop.wait(LOOK):
             for member in members:
                 if (dead := member.revive()) is not None:
                     forget(dead)
+                    if member.status == FAILED and not any(each.was_ready for each in members):
+                        log.critical("workers cannot run: see what process %d says", member.number)
+                        signals.come()
+                        _stop(members, signals, 0.0)
+                        return FAILED
         return _stop(members, signals, options.drain)
 
 

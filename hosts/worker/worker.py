@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from msgspec import Struct
 
@@ -28,8 +28,10 @@ POLLERS = 2
 however many threads it has, and no message waits: whoever got one lets the next thread have its turn."""
 KEEP = 30.0
 """Seconds between two signs of life of what is in hand, at most."""
-HAND_BACK = 4.0
+HAND_BACK = 3.0
 """Seconds that handing back may take, after the drain."""
+AT_ONCE = 16
+"""Runs of which stages are handed back side by side."""
 PASS = 0.25
 """Seconds between two passes of handing back: a claim that was on its way in the first is there in the second."""
 
@@ -119,7 +121,10 @@ class Worker:
             except InfrastructureError as error:
                 self._health.failed(Part.TRANSPORT, str(error), by)
                 pause = pauses.failed()
-                log.warning("no messages", extra={"worker": self.name, "error": str(error), "again": round(pause, 2)})
+                log.warning(
+                    "could not receive messages",
+                    extra={"worker": self.name, "error": str(error), "again": round(pause, 2)},
+                )
                 return pause
         self._health.reached(Part.TRANSPORT, by)
         if not batch:
@@ -147,13 +152,13 @@ class Worker:
         finally:
             self._health.ended(slot)
             ours = self._slots.free(slot)
-        if seen.unavailable:
+        if seen.failed:
             self._health.failed(Part.TABLE, "a run could not be attended", by)
         elif seen.attended:
             self._health.reached(Part.TABLE, by)
         if ours:
             answer(self._consumer, seen)
-        return seen.unavailable
+        return bool(seen.failed)
 
     def _keep(self) -> None:
         """Say now and then that what is in hand is still in hand. What is past its time is left to others."""
@@ -173,6 +178,8 @@ class Worker:
                 self._consumer.keep(held)
         except OnewriteError as error:
             log.warning("messages in hand may come again", extra={"worker": self.name, "error": str(error)})
+        except Exception:  # a mistake of ours must not end the thread
+            log.exception("messages in hand may come again", extra={"worker": self.name})
 
     # --- stopping -----------------------------------------------------------------------------------------------------
 
@@ -186,7 +193,8 @@ class Worker:
         began = clock.monotonic()
         self._stopping.set()
         self._health.draining()
-        self._consumer.close()
+        # Beside the drain: a Redis that does not answer must not use up its time.
+        threading.Thread(target=self._consumer.close, name="close", daemon=True).start()
         end = began + self._options.drain
         while any(thread.is_alive() for thread in self._threads) and clock.monotonic() < end and not hurry.is_set():
             hurry.wait(0.02)
@@ -202,29 +210,48 @@ class Worker:
         )
 
     def _give_back(self, held: Sequence[Held]) -> tuple[int, int]:
-        """Hand back the stages that still run, and the messages that brought them."""
+        """Hand back the stages that still run, and the messages that brought them; for so long and no longer."""
         end = self._env.clock.monotonic() + HAND_BACK
-        current = [each.current for each in held if each.current is not None]
-        handed: set[str] = set()
+        waiting = [each.current for each in held if each.current is not None and each.current.poke is not None]
+        handed: set[tuple[str, str]] = set()
         stages = 0
         # Two passes: whoever was just about to claim a stage when it was told to stop has done so by the second.
         for last in (False, True):
-            with ThreadPoolExecutor(min(len(current), 16) or 1, thread_name_prefix="hand-back") as pool:
-                found = list(pool.map(lambda each: self._handed(each, end), current))
-            stages += sum(map(len, found))
-            handed |= {each.id for each, given in zip(current, found, strict=True) if given}
+            answers = self._all_handed(waiting, end)
+            stages += sum(len(given or ()) for given in answers.values())
+            handed |= {key for key, given in answers.items() if given}
+            # What could not be asked once is not asked again: its lease finds it.
+            waiting = [each for each in waiting if answers.get(_key(each)) is not None]
+            if not waiting:
+                break
             if not last:
                 self._env.clock.sleep(PASS)
-        # Whoever was poked for a stage needs no other message. All others come again, at once.
-        rest = [each for one in held for each in one.batch if each.id not in handed]
+        batch = [each for one in held for each in one.batch]
+        # Where a stage was poked for, its message is not needed, unless it told of an event. All others come again.
+        done = [each for each in batch if _key(each) in handed and each.poke is not None and not each.poke.event]
+        rest = [each for each in batch if each not in done and each.poke is not None]
         try:
-            self._consumer.acknowledge([each for one in held for each in one.batch if each.id in handed])
-            self._consumer.release([each for each in rest if each.poke is not None])
+            self._consumer.release(rest)
+            self._consumer.acknowledge(done)
         except OnewriteError as error:
             log.warning("messages not given back: they come again by themselves", extra={"error": str(error)})
         return stages, len(rest)
 
-    def _handed(self, delivery: Delivery, end: float) -> list[str]:
+    def _all_handed(self, waiting: Sequence[Delivery], end: float) -> dict[tuple[str, str], list[str] | None]:
+        """Hand back side by side what can be in time: the stages of each message, None where the store failed."""
+        answers: dict[tuple[str, str], list[str] | None] = {}
+        if not waiting:
+            return answers
+        pool = ThreadPoolExecutor(min(len(waiting), AT_ONCE), thread_name_prefix="hand-back")
+        futures = {pool.submit(self._handed, each, end): each for each in waiting}
+        done, _ = wait(futures, timeout=max(0.0, end - self._env.clock.monotonic()))
+        pool.shutdown(wait=False, cancel_futures=True)
+        for future in done:
+            answers[_key(futures[future])] = future.result()
+        return answers
+
+    def _handed(self, delivery: Delivery, end: float) -> list[str] | None:
+        """The stages of a message's run that were handed back; None if the store did not answer."""
         if delivery.poke is None:
             return []
         try:
@@ -234,4 +261,9 @@ class Worker:
             log.warning("stage not handed back: it is found once its lease is over", extra=extra)
         except Exception:
             log.exception("stage not handed back", extra={"run": delivery.poke.run})
-        return []
+        return None
+
+
+def _key(delivery: Delivery) -> tuple[str, str]:
+    """What a message is known by: each stream has ids of its own."""
+    return delivery.source, delivery.id

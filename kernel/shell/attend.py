@@ -51,10 +51,12 @@ class Attended(Struct, frozen=True):
     Attributes:
         outcome: how it ended.
         stages: bodies and checks that ran.
+        short: a stage was left to others because this worker has too little time for it, or stops.
     """
 
     outcome: Outcome
     stages: int = 0
+    short: bool = False
 
 
 def never() -> bool:
@@ -109,7 +111,7 @@ def attend(
         worker.receive(poke.event)
         worker.work()
     leave(env, session, by=by, timers=worker.timers, met=worker.met, until=until)
-    return Attended(Outcome.ATTENDED, worker.done)
+    return Attended(Outcome.ATTENDED, worker.done, worker.short)
 
 
 def _park(env: Environment, session: Session, event: str, until: float, by: str) -> Attended:
@@ -156,6 +158,7 @@ class _Worker:
         self.by = by
         self.stopping = stopping
         self.done = 0
+        self.short = False
         self.deferred: Inbox | None = None
         self.met: int | None = None
         self.timers: dict[str, int] = {}
@@ -207,6 +210,7 @@ class _Worker:
             case Start():
                 self._commit_and_run(c.Begin(self._chain()))
             case Execute(stage=stage) | Check(stage=stage) if not self._fits(stage):
+                self.short = True
                 send(self.env, [(self._poke(stage), 0)])
                 return False
             case Execute(stage=stage):

@@ -8,12 +8,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from kernel.delivery import Consumer, Delivery
-from kernel.errors import OnewriteError, Unavailable
+from kernel.errors import Missing, OnewriteError, Unavailable
 from kernel.metrics import Count, Duration
 from kernel.shell.attend import attend, never
 from kernel.shell.environment import Environment
 from kernel.shell.logs import log
 
+LOOK = 1.0
+"""Seconds that ``process_available`` waits for one more message."""
 AGAIN = 5.0
 """Seconds after which a message comes again whose run could not be attended."""
 
@@ -35,19 +37,22 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     Attributes:
         attended: their runs were looked at, whatever came of that: they can be acknowledged.
-        failed: their run could not be read or written: they must come again.
+        failed: the store, or something else outside, did not answer: they must come again.
+        broken: their run cannot be attended, because of a damaged log, one of a newer version, or a mistake of ours:
+            they are left to become dead letters.
         foreign: they are none of ours: they are left to become dead letters.
         left: the worker stopped before it came to them: others may have them at once.
         stages: bodies and checks that ran.
-        unavailable: of those that failed, one did because the store, or something else outside, does not answer.
+        short: a stage was left to others, because there is too little time for it here.
     """
 
     attended: list[Delivery]
     failed: list[Delivery]
+    broken: list[Delivery]
     foreign: list[Delivery]
     left: list[Delivery]
     stages: int
-    unavailable: bool
+    short: bool
 
 
 def attend_all(
@@ -73,9 +78,10 @@ def attend_all(
     """
     attended: list[Delivery] = []
     failed: list[Delivery] = []
+    broken: list[Delivery] = []
     foreign: list[Delivery] = []
     left: list[Delivery] = []
-    stages, unavailable = 0, False
+    stages, short = 0, False
     for index, delivery in enumerate(deliveries):
         if stopping():
             left.extend(deliveries[index:])
@@ -83,7 +89,7 @@ def attend_all(
         poke = delivery.poke
         if poke is None:
             extra = {"message_id": delivery.id, "error": delivery.problem}
-            lines.warning("message returned to the queue", extra=extra)
+            lines.warning("message left in the queue: it is none of ours", extra=extra)
             foreign.append(delivery)
             continue
         began = env.clock.monotonic()
@@ -92,21 +98,23 @@ def attend_all(
         try:
             seen = attend(env, poke, until, share=share, by=by, stopping=stopping)
         except OnewriteError as error:
-            unavailable = unavailable or isinstance(error, Unavailable)
+            (failed if isinstance(error, Missing | Unavailable) else broken).append(delivery)
             extra = {"message_id": delivery.id, "run": poke.run, "error": str(error)}
             lines.warning("message returned to the queue", extra=extra)
-            failed.append(delivery)
         except Exception:  # noqa: BLE001 - one bad message must not take the others of its batch with it
             lines.exception("message returned to the queue", extra={"message_id": delivery.id, "run": poke.run})
-            failed.append(delivery)
+            broken.append(delivery)
         else:
             attended.append(delivery)
             stages += seen.stages
+            short = short or seen.short
             env.metrics.count(Count.POKES_ATTENDED, outcome=seen.outcome)
             env.metrics.observe(Duration.ATTEND, env.clock.monotonic() - began)
-    if failed or foreign:
-        env.metrics.count(Count.POKES_FAILED, len(failed) + len(foreign))
-    return Batch(attended=attended, failed=failed, foreign=foreign, left=left, stages=stages, unavailable=unavailable)
+    if count := len(failed) + len(broken) + len(foreign):
+        env.metrics.count(Count.POKES_FAILED, count)
+    return Batch(
+        attended=attended, failed=failed, broken=broken, foreign=foreign, left=left, stages=stages, short=short
+    )
 
 
 class Processed(Struct, frozen=True, kw_only=True):
@@ -114,7 +122,7 @@ class Processed(Struct, frozen=True, kw_only=True):
 
     Attributes:
         attended: messages whose run was looked at.
-        failed: messages that come again, or that are none of ours.
+        failed: messages that come again, or become dead letters.
         stages: bodies and checks that ran.
         left: it ended because of the limit or the time, not because there were no more messages.
     """
@@ -131,13 +139,24 @@ def process_available(
     limit: int,
     until: float,
     *,
+    wait: float = LOOK,
     by: str = "worker",
     stopping: Callable[[], bool] = never,
 ) -> Processed:
     """Attend the messages that can be received now, one at a time, for a host that polls inside a function.
 
-    Ends when there are none, after ``limit`` of them, when the monotonic time ``until`` has come, or when the store or
-    the transport does not answer. What fails comes again after a few seconds, and so not in the same call.
+    Ends when there are none, after ``limit`` of them, when the monotonic time ``until`` has come, when what is ready
+    takes longer than is left until then, or when the store or the transport does not answer.
+
+    Args:
+        env: the ports.
+        consumer: where the messages come from.
+        limit: how many to attend at most.
+        until: monotonic time in seconds by which to be done.
+        wait: seconds without a message after which there are none. Over SQS at least one: a shorter look asks only some
+            of its servers.
+        by: who does it, for the logs of the runs.
+        stopping: see ``kernel.shell.attend.attend``.
 
     Raises:
         InfrastructureError: the transport failed before anything was received.
@@ -145,7 +164,7 @@ def process_available(
     attended = failed = stages = 0
     while attended + failed < limit and env.clock.monotonic() < until and not stopping():
         try:
-            deliveries = consumer.receive(1, 0.0)
+            deliveries = consumer.receive(1, min(wait, until - env.clock.monotonic()))
         except OnewriteError:
             if attended + failed:
                 return Processed(attended=attended, failed=failed, stages=stages, left=True)
@@ -155,9 +174,9 @@ def process_available(
         batch = attend_all(env, deliveries, until, by=by, stopping=stopping)
         answer(consumer, batch)
         attended += len(batch.attended)
-        failed += len(batch.failed) + len(batch.foreign)
+        failed += len(batch.failed) + len(batch.broken) + len(batch.foreign)
         stages += batch.stages
-        if batch.unavailable:
+        if batch.failed or batch.short:
             break
     return Processed(attended=attended, failed=failed, stages=stages, left=True)
 

@@ -10,7 +10,7 @@ from kernel.shell.commit import commit
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.leave import send
-from kernel.shell.load import load
+from kernel.shell.load import Session, load
 from kernel.shell.logs import log
 
 
@@ -36,20 +36,26 @@ def hand_back(env: Environment, ref: RunRef, by: str, until: float) -> list[str]
     if session is None or session.state.status.finished:
         return []
     given: list[str] = []
-    for stage in tuple(session.state.active):
-        found = session.state.stages.get(stage)
-        if found is None or found.status is not StageStatus.RUNNING:
-            continue
-        seq = found.seq
-        claim = insist(env, lambda: env.store.get(ref, log_key(seq)), until)  # noqa: B023 - called at once
-        if not isinstance(claim, Commit) or claim.by != by:
-            continue
-        try:
-            commit(env, session, None, c.Reap(stage, seq), by=by, until=until)
-        except Stale:  # its result came first
-            continue
-        log.info("stage handed back", extra={"run": ref.run, "stage": stage})
-        given.append(stage)
-    if given and session.state.paused is None:
-        send(env, [(session.poke(stage), 0) for stage in given])
+    try:
+        # One by one: what was given before the store failed counts, too.
+        given.extend(stage for stage in tuple(session.state.active) if _given(env, session, stage, by, until))
+    finally:
+        if given and session.state.paused is None:
+            send(env, [(session.poke(stage), 0) for stage in given])
     return given
+
+
+def _given(env: Environment, session: Session, stage: str, by: str, until: float) -> bool:
+    """End the attempt at a stage, if it is this worker's."""
+    found = session.state.stages.get(stage)
+    if found is None or found.status is not StageStatus.RUNNING:
+        return False
+    claim = insist(env, lambda: env.store.get(session.ref, log_key(found.seq)), until)
+    if not isinstance(claim, Commit) or claim.by != by:
+        return False
+    try:
+        commit(env, session, None, c.Reap(stage, found.seq), by=by, until=until)
+    except Stale:  # its result came first
+        return False
+    log.info("stage handed back", extra={"run": session.ref.run, "stage": stage})
+    return True

@@ -88,7 +88,7 @@ def test_a_slot_is_stuck_once_its_lease_and_the_grace_are_over(worker: Worker) -
     assert (worker.status(), worker.health.report().busy) == (Status.HEALTHY, 1)
     worker.wait(1)
     assert worker.status() is Status.DEGRADED
-    assert worker.reasons == ("1 of 2 slots are busy past their lease",)
+    assert worker.reasons == ("1 of 2 slots are in a stage that does not end",)
     worker.health.ended("one")
     assert worker.status() is Status.HEALTHY
 
@@ -100,7 +100,7 @@ def test_all_slots_stuck_is_unhealthy_but_not_while_one_of_them_works(worker: Wo
     assert worker.status() is Status.DEGRADED
     worker.wait(20)
     assert worker.status() is Status.UNHEALTHY
-    assert worker.reasons == ("all 2 slots are busy past their lease",)
+    assert worker.reasons == ("all 2 slots are in a stage that does not end",)
     worker.health.ended("two")
     assert worker.status() is Status.DEGRADED
 
@@ -205,7 +205,7 @@ def test_a_worker_that_drains_is_not_ready_and_is_not_restarted_for_what_it_does
     report = worker.health.report()
     assert (report.ready, report.unready) == (False, ("draining",))
     assert report.status is Status.DEGRADED
-    assert report.reasons == ("2 of 2 slots are busy past their lease",)
+    assert report.reasons == ("2 of 2 slots are in a stage that does not end",)
 
 
 # --- watching ---------------------------------------------------------------------------------------------------------

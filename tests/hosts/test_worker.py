@@ -303,6 +303,7 @@ def test_what_does_not_end_in_time_is_handed_back_and_goes_on_elsewhere_at_once(
             assert stopped.seconds < PATIENCE / 2
             assert place.box.acknowledged == [id_], "its stage is poked for, so its message is not needed any more"
             assert len(place.events(ref, LeaseExpired)) == 1
+            assert [each.stage for each in place.queue.waiting] == ["a"], "others are poked before its body has ended"
     finally:
         gate.set()
     until(lambda: place.go_on(ref) == "completed")
@@ -374,6 +375,89 @@ def test_a_message_whose_run_was_not_begun_is_given_back_for_others_at_once(scri
             stopped = worker.stop(place.hurry)
             assert (stopped.handed_back, stopped.given_back) == (0, 1)
             assert place.box.released == [(id_, 0.0)]
+    finally:
+        gate.set()
+
+
+def test_messages_of_both_streams_with_one_id_are_not_taken_for_each_other(script: Script) -> None:
+    """Each stream numbers its messages for itself."""
+    gate, loading, inside = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(ctx: Context) -> None:
+        if ctx.attempt == 1:
+            inside.set()
+            gate.wait(PATIENCE)
+
+    place = Place(script, wait, drain=0.0)
+
+    class Stuck:
+        """Does not answer who asks for the second run."""
+
+        def __init__(self, store: Any) -> None:
+            self._store = store
+
+        def __getattr__(self, method: str) -> Any:
+            function = getattr(self._store, method)
+
+            def call(ref: RunRef, *arguments: Any, **named: Any) -> Any:
+                if inside.is_set() and ref == other and threading.current_thread().name.startswith("slot-"):
+                    loading.set()
+                    gate.wait(PATIENCE)
+                return function(ref, *arguments, **named)
+
+            return call
+
+    other = start(place.env, place.flow, Note(), tenant="acme", by="test").ref
+    stuck: Any = Stuck(place.env.store)
+    try:
+        with place.working(replace(place.env, store=stuck)) as worker:
+            ref, _ = place.begin()
+            assert inside.wait(PATIENCE)
+            place.box.messages.put(Delivery(id="1", poke=Poke(other.tenant, other.run), source="pokes"))
+            assert loading.wait(PATIENCE)
+            stopped = worker.stop(place.hurry)
+            assert (stopped.handed_back, stopped.given_back) == (1, 1)
+            assert place.box.acknowledged == ["1"]
+            assert place.box.released == [("1", 0.0)], "the other one, of which nothing was handed back"
+    finally:
+        gate.set()
+    assert place.events(ref, LeaseExpired)
+
+
+def test_stopping_takes_no_longer_than_it_may_though_the_store_does_not_answer(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hosts.worker.worker.HAND_BACK", 0.3)
+    gate, inside, frozen = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(_ctx: Context) -> None:
+        inside.set()
+        gate.wait(PATIENCE)
+
+    class Frozen:
+        def __init__(self, store: Any) -> None:
+            self._store = store
+
+        def __getattr__(self, method: str) -> Any:
+            function = getattr(self._store, method)
+
+            def call(*arguments: Any, **named: Any) -> Any:
+                if frozen.is_set():
+                    gate.wait(PATIENCE)
+                return function(*arguments, **named)
+
+            return call
+
+    place = Place(script, wait, drain=0.0)
+    store: Any = Frozen(place.env.store)
+    try:
+        with place.working(replace(place.env, store=store)) as worker:
+            _, id_ = place.begin()
+            assert inside.wait(PATIENCE)
+            frozen.set()
+            stopped = worker.stop(place.hurry)
+            assert stopped.seconds < PATIENCE / 2
+            assert place.box.released == [(id_, 0.0)], "the message goes back, whatever the table does"
     finally:
         gate.set()
 

@@ -99,8 +99,17 @@ def test_localstack_without_its_client_is_a_clear_error(monkeypatch: pytest.Monk
         _ = clients.dynamodb
 
 
+def test_the_region_of_containers_is_read_which_botocore_itself_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+
+    with Clients() as clients:
+        assert clients.dynamodb.meta.region_name == "eu-central-1"
+
+
 def test_no_region_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION", raising=False)
 
     with (
         Clients() as clients,

@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from kernel.delivery import Backlog, Delivery
 from kernel.errors import Unavailable
 from kernel.metrics import Count, Duration
-from kernel.ports import Poke, RunRef
+from kernel.ports import HEAD, Poke, RunRef
 from kernel.shell.batch import answer, attend_all, process_available
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
 from onewrite import Context
-from tests.shell.script import Note, Script, line, work
+from tests.shell.script import Note, Script, line, unreadable, work
 
 
 class Tray:
@@ -30,10 +30,11 @@ class Tray:
         self.acknowledged: list[str] = []
         self.released: list[tuple[str, float]] = []
         self.failing: set[str] = set()
+        self.waits: list[float] = []
 
     def receive(self, most: int, wait: float) -> Sequence[Delivery]:
         self._fail("receive")
-        assert wait == 0.0, "whoever polls inside a function does not wait"
+        self.waits.append(wait)
         taken, self.waiting = self.waiting[:most], self.waiting[most:]
         return taken
 
@@ -135,6 +136,41 @@ def test_without_the_store_messages_are_given_back_and_no_more_are_taken(script:
     play.faults.choose = lambda _call: None
     play.play(refs)
     assert {play.ended(ref).status for ref in refs} == {"completed"}
+
+
+def test_a_run_that_cannot_be_read_is_not_given_back_so_that_its_message_is_counted(script: Script) -> None:
+    """A message that was given back counts anew: given back each time, it would come for ever."""
+    play, refs, pokes = started(script)
+    tray = Tray(pokes)
+    unreadable(play, refs[0], HEAD)
+
+    assert available(play, tray) == (2, 1, 2, False)
+    assert (tray.acknowledged, tray.released) == (["1", "2"], [])
+
+
+def test_what_takes_longer_than_there_is_time_is_left_to_others_and_not_taken_again(script: Script) -> None:
+    play, refs, pokes = started(script, runs=1)
+
+    class Again(Tray):
+        """What is sent comes back at once."""
+
+        def receive(self, most: int, wait: float) -> Sequence[Delivery]:
+            while (poke := play.queue.receive()) is not None:
+                self.waiting.append(Delivery(id="again", poke=poke))
+            return super().receive(most, wait)
+
+    tray = Again(pokes)
+
+    assert available(play, tray, seconds=30.0) == (2, 0, 0, True)
+    assert play.queue.waiting == [Poke(refs[0].tenant, refs[0].run, "a")]
+
+
+def test_no_look_for_messages_goes_on_after_the_time(script: Script) -> None:
+    play, _, _ = started(script, runs=0)
+    tray = Tray([])
+
+    available(play, tray, seconds=0.25)
+    assert tray.waits == [0.25]
 
 
 def test_a_transport_that_fails_at_first_is_an_error_and_later_the_end(script: Script) -> None:
