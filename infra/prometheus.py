@@ -13,13 +13,22 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client import Gauge as PrometheusGauge
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from kernel.metrics import LABELS, OF_PROCESS, Count, Duration, Gauge
 
 log = logging.getLogger(__name__)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's; else each series would have one more beside it
 
 PREFIX = "onewrite_"
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"

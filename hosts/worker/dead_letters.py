@@ -20,6 +20,8 @@ from infra.redis.dead_letters import DeadLetter, DeadLetters
 from infra.settings import Settings
 from kernel.errors import OnewriteError, SettingsError
 
+UNUSED = {"WORKFLOWS": "not:asked", "TABLE_NAME": "not-asked"}
+"""Settings that a worker needs, and this does not."""
 REFUSED = 1
 """Exit status when it could not be done."""
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     """Do it; the exit status."""
     given = _parser().parse_args(arguments)
     try:
-        settings = Settings.from_env({**environ, "TRANSPORT": "redis"})
+        settings = Settings.from_env({**UNUSED, **environ, "TRANSPORT": "redis"})
         if settings.redis_url is None:  # pragma: no cover - it is required over Redis
             raise SettingsError("REDIS_URL is missing")
         with connect(settings.redis_url, cluster=settings.redis_cluster) as client:
@@ -84,9 +86,11 @@ def _replay(letters: DeadLetters, given: argparse.Namespace) -> int:
 
 
 def _purge(letters: DeadLetters, given: argparse.Namespace) -> int:
-    gone = letters.purge(None if given.all else given.ids)
-    print(f"{gone} thrown away")
-    return 0 if given.all or gone == len(set(given.ids)) else REFUSED
+    if given.all:
+        print(f"{letters.purge()} thrown away")
+        return 0
+    gone = [id_ for id_ in dict.fromkeys(given.ids) if letters.purge([id_])]
+    return _told("thrown away", gone, given)
 
 
 def _told(what: str, done: Sequence[str], given: argparse.Namespace) -> int:

@@ -49,6 +49,10 @@ class RedisConsumer:
     XAUTOCLAIM does, with the counts that it does not tell: a message that was delivered too often becomes a dead
     letter, in the same step and with the same bytes (``infra.redis.dead_letters``). Times are the server's.
 
+    What a blocking read brings beyond what was asked for goes back at once, to the end of its stream, for anybody.
+
+    A full server still lets consumers do all this, and so make room.
+
     A delivery that has gone to somebody else meanwhile is left alone by ``release`` and ``keep``.
 
     Args:
@@ -79,7 +83,6 @@ class RedisConsumer:
         self._deliveries = deliveries
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._surplus: list[Delivery] = []
         self._looks = 0
         self._reclaim_at = self._prune_at = -math.inf
         self._closed = threading.Event()
@@ -93,7 +96,7 @@ class RedisConsumer:
         """Take up to ``most`` messages; wait for up to so many seconds while there is none."""
         end = self._monotonic() + wait
         while most > 0 and not self._closed.is_set():
-            found = self._kept_back(most) or self._overdue(most)
+            found = self._overdue(most)
             if not found:
                 found, due_in = self._look(most)
                 left = min(end - self._monotonic(), due_in, LONGEST_BLOCK)
@@ -113,7 +116,11 @@ class RedisConsumer:
             self._scripts.run(ACKNOWLEDGE, f"acknowledging {len(deliveries)} messages", args)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give them back undone. They go to the end of their stream, now or after the delay, and count anew."""
+        """Give them back undone. They go to the end of their stream, now or after the delay, and count anew.
+
+        What is no poke and has more than 100 fields, or any beside the body when it is to be delayed, stays as it is
+        and comes again after the visibility.
+        """
         args: list[str | int] = [self._name, math.ceil(delay * 1000)]
         for each in deliveries:
             args += self._keys.number(each.source), each.id, each.count, new_tag()
@@ -122,7 +129,11 @@ class RedisConsumer:
 
     def keep(self, deliveries: Sequence[Delivery]) -> None:
         """They are still in hand: hide them from others for the visibility once more."""
-        self._keep(deliveries)
+        args: list[str | int] = [self._name]
+        for each in deliveries:
+            args += self._keys.number(each.source), each.id, each.count
+        if deliveries:
+            self._scripts.run(KEEP, f"keeping {len(deliveries)} messages", args)
 
     def backlog(self) -> Backlog:
         """What there is. Exact, but for messages that are overdue: they count as in hand until somebody looks."""
@@ -136,29 +147,21 @@ class RedisConsumer:
         )
 
     def close(self) -> None:
-        """Receive no more; give back what was not handed out, and be forgotten if nothing is in hand.
+        """Receive no more, and be forgotten if nothing is in hand.
 
-        A call that waits in another thread comes back within a second or so. If Redis fails now, that is logged: what
-        was not given back comes again after the visibility.
+        A call that waits in another thread comes back within a second or so, and gives back what it took meanwhile. If
+        Redis fails now, that is logged.
         """
         with self._lock:
             if self._closed.is_set():
                 return
             self._closed.set()
-            surplus, self._surplus = self._surplus, []
         try:
-            self.release(surplus)
             self._scripts.run(FORGET, f"leaving {self._keys.normal}", [self._name, 0])
         except OnewriteError as error:
             log.warning("consumer %s is gone without a word: %s", self._name, error)
 
     # --- what receiving does, one after the other -----------------------------------------------
-
-    def _kept_back(self, most: int) -> list[Delivery]:
-        """What a blocking read brought that was too much for its caller, as far as it is still ours."""
-        with self._lock:
-            chosen, self._surplus = self._surplus[:most], self._surplus[most:]
-        return self._keep(chosen)
 
     def _overdue(self, most: int) -> list[Delivery]:
         """What nobody acknowledged in time, if it is time to look for that."""
@@ -213,20 +216,10 @@ class RedisConsumer:
                     raise
                 return []  # the server lost its data meanwhile: the next look makes the group again
         found = list(self._deliveries_of(_entries(answer, self._keys)))
-        with self._lock:
-            self._surplus += found[most:]
+        self.release(found[most:])
         return found[:most]
 
-    # --- deliveries and scripts -----------------------------------------------------------------
-
-    def _keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        args: list[str | int] = [self._name]
-        for each in deliveries:
-            args += self._keys.number(each.source), each.id, each.count
-        if not deliveries:
-            return []
-        kept = self._scripts.run(KEEP, f"keeping {len(deliveries)} messages", args)
-        return [each for each, still in zip(deliveries, kept, strict=True) if still]
+    # --- deliveries -----------------------------------------------------------------------------
 
     def _deliveries_of(self, entries: Iterable[Any]) -> Iterator[Delivery]:
         """Deliveries for what scripts return of entries: number of the stream, id, count, fields."""

@@ -22,9 +22,12 @@ _ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """A message that was delivered too often without being acknowledged.
 
+    Of one that is none of ours, with more than 100 fields, only the first 100 are kept (``infra.redis.scripts.WIDEST``
+    counts fields and values).
+
     Attributes:
         id: of the dead letter; they sort by time.
-        body: the message's bytes, as they were sent; None if it was none of ours and had no body.
+        body: the message's bytes, as they were sent; None if it was none of ours and had no body there.
         source: the stream that it came from, and that it goes back to.
         message: the id that it had there.
         deliveries: how often it was delivered.

@@ -50,11 +50,15 @@ _SAYS_NOT_NOW = re.compile(
     r"\b(ASK|BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|MOVED|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED|UNKILLABLE)\b"
 )
 """Codes of errors, wherever they stand: servers before 7.0 tell a script's error inside one of their own."""
+_ARGUMENTS = re.compile(r",?\s*with args beginning with.*", re.IGNORECASE | re.DOTALL)
+"""What a server says of a command that it does not know: of AUTH, the password."""
 _SHOWN = 300
 
 
 def translate(error: Exception, doing: str) -> InfrastructureError:
-    """The kernel's error for one of ``REDIS_ERRORS``; to be raised ``from`` it. It never names the password.
+    """The kernel's error for one of ``REDIS_ERRORS``; to be raised ``from`` it.
+
+    It never names the password, nor any arguments of a call that the server tells: one that does not know AUTH does.
 
     Args:
         error: what redis-py raised, after its own retries.
@@ -64,7 +68,7 @@ def translate(error: Exception, doing: str) -> InfrastructureError:
         ``Missing`` if retrying cannot help, ``Unavailable`` if it can, else a plain ``InfrastructureError``: the
         server did not understand the call, which is a mistake in Onewrite, or it is older than 6.2.
     """
-    said = str(error)
+    said = _ARGUMENTS.sub("", str(error))
     reason = f"{type(error).__name__}: {said[:_SHOWN]}".rstrip(". ")
     if isinstance(error, _DENIED) or _SAYS_DENIED.search(said):
         return Missing(f"{doing}: {reason}. {REMEDY}")
@@ -75,7 +79,7 @@ def translate(error: Exception, doing: str) -> InfrastructureError:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raises the kernel's error for redis-py's.
+    """Raises the kernel's error for redis-py's, which is its cause unless it tells what nobody must read.
 
     Raises:
         Unavailable, Missing, InfrastructureError: as ``translate`` decides.
@@ -83,4 +87,4 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except REDIS_ERRORS as error:
-        raise translate(error, doing) from error
+        raise translate(error, doing) from (None if _ARGUMENTS.search(str(error)) else error)

@@ -21,18 +21,26 @@ TAG = 16
 ABOUT = 8
 """Of a dead letter's fields and values, so many say what became of it: ``from``, ``id``, ``deliveries``, ``at``. What
 follows is the entry as it was."""
+WIDEST = 200
+"""Of an entry's fields and values, so many go into a dead letter, or back from it: far more than a message has, and
+fewer than what a script can hand on in one call."""
 
 _COMMON = f"""
-local HIGH, NORMAL, DEAD, GROUP, TAG, ABOUT = 1, 2, 5, '{GROUP}', {TAG}, {ABOUT}
+local HIGH, NORMAL, DEAD, GROUP, TAG, ABOUT, WIDEST = 1, 2, 5, '{GROUP}', {TAG}, {ABOUT}, {WIDEST}
 local function delayed(number) return KEYS[number + 2] end
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- A full server refuses what may take memory, but never after a script's first write. This is one that changes nothing:
+-- what moves messages must not be refused, or nobody could make room any more. Each is added to where it goes before it
+-- is taken away from where it was, so that it is not lost whatever else may be refused.
+local function let_through(stream) redis.call('XDEL', stream, '0-0') end
 local function grouped(stream, ...)
   local reply = redis.pcall(...)
   if type(reply) ~= 'table' or not reply.err then return reply end
   if string.find(reply.err, 'NOGROUP', 1, true) then
+    let_through(stream)
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
   return redis.call(...)
@@ -41,6 +49,7 @@ local function fields_of(stream, id)
   local found = redis.call('XRANGE', stream, id, id)
   return found[1] and found[1][2]
 end
+local function narrow(fields, first) return unpack(fields, first, math.min(#fields, first + WIDEST - 1)) end
 local function settle(stream, id)
   redis.call('XACK', stream, GROUP, id)
   redis.call('XDEL', stream, id)
@@ -71,6 +80,7 @@ local time, next_due = now(), -1
 for number = HIGH, NORMAL do
   local due = redis.call('ZRANGEBYSCORE', delayed(number), '-inf', time, 'LIMIT', 0, ARGV[4])
   for _, member in ipairs(due) do
+    let_through(KEYS[number])
     redis.call('XADD', KEYS[number], '*', 'm', string.sub(member, TAG + 1))
     redis.call('ZREM', delayed(number), member)
   end
@@ -108,8 +118,9 @@ for number = HIGH, NORMAL do
     if not fields then
       redis.call('XACK', stream, GROUP, id)
     elseif count >= tonumber(ARGV[4]) then
+      let_through(stream)
       redis.call('XADD', KEYS[DEAD], 'MAXLEN', ARGV[6], '*',
-        'from', stream, 'id', id, 'deliveries', count, 'at', now(), unpack(fields))
+        'from', stream, 'id', id, 'deliveries', count, 'at', now(), narrow(fields, 1))
       settle(stream, id)
       dead[#dead + 1] = {number, id, count, fields}
     elseif #claimed < most then
@@ -127,29 +138,29 @@ for i = 1, #ARGV, 2 do settle(KEYS[tonumber(ARGV[i])], ARGV[i + 1]) end
 """
 
 KEEP = """
--- ARGV: consumer, then stream, id and count of each. Returns for each 1 if it is still in hand, else 0.
-local kept = {}
+-- ARGV: consumer, then stream, id and count of each. What is not in hand any more is left alone.
 for i = 2, #ARGV, 3 do
   local stream, id = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
-  local held = is_held(stream, id, ARGV[1], ARGV[i + 2])
-  if held then redis.call('XCLAIM', stream, GROUP, ARGV[1], 0, id, 'JUSTID') end
-  kept[#kept + 1] = held and 1 or 0
+  if is_held(stream, id, ARGV[1], ARGV[i + 2]) then
+    redis.call('XCLAIM', stream, GROUP, ARGV[1], 0, id, 'JUSTID')
+  end
 end
-return kept
 """
 
 RELEASE = """
 -- ARGV: consumer, delay in ms, then stream, id, count and tag of each. What is not in hand any more is left alone, and
--- so is what is no message of ours if it is to be delayed: it comes again after the visibility.
+-- so is what is no message of ours if it is to be delayed or has too many fields: it comes again after the visibility.
 local delay, due = tonumber(ARGV[2]), now() + 1
 for i = 3, #ARGV, 4 do
   local number, id = tonumber(ARGV[i]), ARGV[i + 1]
   local stream = KEYS[number]
   local fields = is_held(stream, id, ARGV[1], ARGV[i + 2]) and fields_of(stream, id)
-  if fields and delay <= 0 then
+  if fields and delay <= 0 and #fields <= WIDEST then
+    let_through(stream)
     redis.call('XADD', stream, '*', unpack(fields))
     settle(stream, id)
   elseif fields and #fields == 2 and fields[1] == 'm' then
+    let_through(stream)
     redis.call('ZADD', delayed(number), due + delay, ARGV[i + 3] .. fields[2])
     settle(stream, id)
   end
@@ -190,7 +201,10 @@ for number = HIGH, NORMAL do
     local about = {}
     for i = 1, #consumer, 2 do about[consumer[i]] = consumer[i + 1] end
     local chosen = about.name == ARGV[1] or (ARGV[1] == '' and about.idle > tonumber(ARGV[2]))
-    if chosen and about.pending == 0 then redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, about.name) end
+    if chosen and about.pending == 0 then
+      let_through(stream)
+      redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, about.name)
+    end
   end
 end
 """
@@ -205,7 +219,8 @@ else
 end
 for _, letter in ipairs(letters) do
   local stream = letter[2][2] == KEYS[HIGH] and KEYS[HIGH] or KEYS[NORMAL]
-  redis.call('XADD', stream, '*', unpack(letter[2], ABOUT + 1))
+  let_through(stream)
+  redis.call('XADD', stream, '*', narrow(letter[2], ABOUT + 1))
   redis.call('XDEL', KEYS[DEAD], letter[1])
   done[#done + 1] = letter[1]
 end

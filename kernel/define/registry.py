@@ -108,7 +108,7 @@ class Registry:
                         f"workflow {workflow.id!r} version {workflow.version}, stage {spec.id!r}: "
                         f"its timeout of {spec.timeout / 1000:g} s does not fit an invocation of "
                         f"{fresh_invocation.total_seconds():g} s (less {margin.total_seconds():g} s to load "
-                        "and commit): shorten it, or give the worker more time"
+                        "and commit): shorten it, or give the worker more time (JOB_TIMEOUT_SECONDS)"
                     )
 
 

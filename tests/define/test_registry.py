@@ -86,5 +86,5 @@ def test_a_stage_that_does_not_fit_a_fresh_invocation_is_refused_before_it_is_ev
 
     assert str(refusal.value) == (
         "workflow 'order' version 10, stage 'ship': its timeout of 60 s does not fit an invocation of 65 s "
-        "(less 5 s to load and commit): shorten it, or give the worker more time"
+        "(less 5 s to load and commit): shorten it, or give the worker more time (JOB_TIMEOUT_SECONDS)"
     )

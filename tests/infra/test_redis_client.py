@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,45 @@ def test_a_cluster_of_which_no_node_answers_is_unavailable() -> None:
 def test_a_client_waits_longer_for_an_answer_than_a_consumer_lets_the_server_think() -> None:
     with connect("redis://127.0.0.1:1") as client:
         assert client.connection_pool.connection_kwargs["socket_timeout"] > LONGEST_BLOCK
+
+
+@pytest.mark.redis
+def test_a_server_that_does_not_know_auth_tells_nobody_the_password(
+    redis_server: RedisServer, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    binary = tmp_path / "redis-server"
+    binary.write_text(f'#!/bin/sh\nexec {find()} "$@" --rename-command AUTH ""\n')
+    binary.chmod(0o700)
+    with (
+        RedisServer.start(binary=str(binary)) as server,
+        connect(server.url.replace("//", "//bob:s3cretpw@")) as client,
+    ):
+        RedisQueue(client, prefix).send([(Poke("acme", "r1"), 0)])
+        with pytest.raises(InfrastructureError, match=r"(?i)unknown command .AUTH") as caught:
+            RedisConsumer(client, prefix, "worker", visibility=30).receive(1, 0)
+
+    assert "unknown command" in caplog.text
+    for text in (caplog.text, "".join(traceback.format_exception(caught.value))):
+        assert "s3cretpw" not in text
+        assert "bob" not in text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unknown command 'AUTH', with args beginning with: 'bob' 's3cretpw' ",
+        "unknown command `AUTH`, with args beginning with: `bob`, `s3cretpw`, ",
+        "Unknown Command 'AUTH', With Args Beginning With: 'OOM\n' 's3cretpw'",
+    ],
+)
+def test_the_arguments_of_a_call_are_cut_out_of_what_any_error_says(said: str) -> None:
+    for kind in (exceptions.ResponseError, exceptions.ConnectionError, exceptions.AuthenticationError):
+        text = str(translate(kind(said), "sending"))
+
+        assert "AUTH" in text
+        assert "with args" not in text.lower()
+        assert "s3cretpw" not in text
+    assert type(translate(exceptions.ResponseError(said), "sending")) is InfrastructureError
 
 
 SAID_BY_OLD_SERVERS = "Error running script (call to f_9): @user_script:9: -{} some words"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,56 +88,29 @@ def runs_sent(count: int) -> list[str]:
     return [poke.run for poke, _ in pokes(count)]
 
 
-@pytest.fixture
-def surplus(client: Client, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], RedisConsumer]:
-    """Makes a consumer that has read one message more than it was asked for: one of each stream."""
-
-    def make(visibility: float) -> RedisConsumer:
-        consumer = RedisConsumer(client, prefix, "worker", visibility=visibility)
-        look = consumer._look
-
-        def look_too_early(most: int) -> Any:
-            found = look(most)
-            RedisQueue(client, prefix).send([*pokes(1, HIGH), *pokes(1)])
-            return found
-
-        with monkeypatch.context() as patch:
-            patch.setattr(consumer, "_look", look_too_early)
-            assert len(consumer.receive(1, 5)) == 1
-        assert pending(client, prefix) == 2
-        return consumer
-
-    return make
-
-
-def test_what_a_blocking_read_brought_too_much_is_handed_out_next(
-    surplus: Callable[[float], RedisConsumer], client: Client, prefix: str
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed-meanwhile"])
+def test_what_a_blocking_read_brings_too_much_is_there_for_anybody_at_once(
+    client: Client, prefix: str, monkeypatch: pytest.MonkeyPatch, closed: bool
 ) -> None:
-    [received] = surplus(LONG).receive(10, 0)
+    consumer, other = (RedisConsumer(client, prefix, name, visibility=LONG) for name in ("worker", "other"))
+    look = consumer._look
 
-    assert received.poke == Poke("acme", "r0")
-    assert received.source == Keys(prefix).normal
+    def look_too_early(most: int) -> Any:
+        found = look(most)
+        RedisQueue(client, prefix).send([(Poke("acme", "urgent", priority=HIGH), 0), *pokes(1)])
+        if closed:
+            consumer.close()
+        return found
 
+    monkeypatch.setattr(consumer, "_look", look_too_early)
 
-def test_what_was_not_handed_out_is_given_back_when_the_consumer_closes(
-    surplus: Callable[[float], RedisConsumer], client: Client, prefix: str
-) -> None:
-    surplus(LONG).close()
+    received = consumer.receive(1, 5)
 
-    received = RedisConsumer(client, prefix, "other", visibility=LONG).receive(10, 0)
-
-    assert [each.poke for each in received] == [Poke("acme", "r0")]
-    assert received[0].count == 1
-
-
-def test_what_was_not_handed_out_and_is_anothers_by_now_is_not_handed_out_twice(
-    surplus: Callable[[float], RedisConsumer], client: Client, prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    consumer, other = surplus(SHORT), RedisConsumer(client, prefix, "other", visibility=SHORT)
-    assert len(overdue(other)) == 2
-    monkeypatch.setattr(consumer, "_overdue", lambda _most: [])
-
-    assert consumer.receive(10, 0) == []
+    assert runs(received) == ([] if closed else ["urgent"])
+    rest = other.receive(10, 0)
+    assert runs(rest) == (["urgent", "r0"] if closed else ["r0"])
+    assert {each.count for each in rest} == {1}
+    assert pending(client, prefix) == 2
 
 
 def test_what_comes_while_it_closes_is_given_back(client: Client, prefix: str) -> None:
@@ -283,6 +255,23 @@ def test_an_entry_with_fields_beside_the_poke_is_one_and_keeps_them_when_it_is_r
 
     assert received[0].poke == Poke("acme", "r1")
     assert [entry for _, entry in all_of(client, prefix)] == [fields]
+
+
+def test_an_entry_with_more_fields_than_can_be_moved_stays_as_it_is_and_what_is_released_with_it_does_not(
+    client: Client, prefix: str
+) -> None:
+    wide: dict[Any, Any] = {b"f%d" % i: b"x" for i in range(5000)}
+    client.xadd(Keys(prefix).normal, wide)
+    RedisQueue(client, prefix).send(pokes(1))
+    consumer = RedisConsumer(client, prefix, "worker", visibility=LONG)
+    received = consumer.receive(2, 0)
+
+    consumer.release(received)
+
+    assert runs(consumer.receive(10, 0)) == ["r0"]
+    assert wide in [entry for _, entry in all_of(client, prefix)]
+    consumer.release(received[:1], 5)
+    assert pending(client, prefix) == 2
 
 
 def all_of(client: Any, prefix: str) -> Any:

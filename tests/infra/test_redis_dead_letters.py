@@ -16,6 +16,7 @@ from infra.redis.consumer import RedisConsumer
 from infra.redis.dead_letters import BATCH, DeadLetters
 from infra.redis.keys import Keys
 from infra.redis.queue import RedisQueue
+from infra.redis.scripts import WIDEST
 from kernel.delivery import Delivery
 from kernel.errors import InvalidInput, NotFound
 from kernel.ports import HIGH, Poke
@@ -109,6 +110,31 @@ def test_what_is_put_back_is_byte_for_byte_what_died_and_is_delivered_anew(
     assert letters.list() == []
     [again] = RedisConsumer(client, prefix, "worker", visibility=60).receive(1, 0)
     assert again.count == 1
+
+
+def test_of_one_with_thousands_of_fields_the_first_are_kept_and_put_back_and_those_behind_it_are_reclaimed(
+    client: Any, prefix: str, letters: DeadLetters, die: Die
+) -> None:
+    wide = {b"m": POISON} | {b"f%d" % i: b"x" for i in range(4999)}
+    die(wide, {"m": "behind"})
+
+    assert bodies(letters.list()) == [b"behind", POISON]
+    assert len(letters.replay()) == 2
+
+    kept = dict(list(wide.items())[: WIDEST // 2])
+    assert [fields for _, fields in client.xrange(Keys(prefix).normal)] == [kept, {b"m": b"behind"}]
+
+
+def test_one_that_somebody_made_too_wide_is_put_back_all_the_same(
+    client: Any, prefix: str, letters: DeadLetters
+) -> None:
+    about: dict[Any, Any] = {"from": Keys(prefix).normal, "id": "1-1", "deliveries": 5, "at": 1}
+    client.xadd(Keys(prefix).dead, about | {f"f{i}": "x" for i in range(5000)})
+
+    assert len(letters.replay()) == 1
+
+    [(_, fields)] = client.xrange(Keys(prefix).normal)
+    assert len(fields) == WIDEST // 2
 
 
 def test_it_goes_back_to_the_stream_that_it_came_from(

@@ -41,9 +41,17 @@ def nap(ctx: Context, given: Nap) -> Woken:
 
 @stage(timeout=timedelta(seconds=1), retry=Retry(2, first=timedelta(seconds=0.1)))
 def hang(ctx: Context, given: Nap) -> Woken:
-    """Never end by itself, the first time."""
-    while ctx.attempt == 1:
-        time.sleep(0.01)
+    """Never end by itself, the first time, but ask now and then whether it shall."""
+    while ctx.attempt == 1 and not ctx.cancelled:
+        time.sleep(0.1)
+    return Woken(pid=os.getpid(), at=0)
+
+
+@stage(timeout=timedelta(seconds=1), retry=Retry(2, first=timedelta(seconds=0.1)))
+def go_deaf(ctx: Context, given: Nap) -> Woken:
+    """Ask nobody, for longer than anybody waits, the first time."""
+    if ctx.attempt == 1:
+        time.sleep(given.seconds)
     return Woken(pid=os.getpid(), at=0)
 
 
@@ -55,5 +63,6 @@ def after(ctx: Context, woken: Woken) -> Woken:
 
 napping = Workflow("napping", input=Nap).then(nap).then(after)
 hanging = Workflow("hanging", input=Nap).then(hang)
+deaf = Workflow("deaf", input=Nap).then(go_deaf)
 apart = Workflow("apart", input=Nap, chain=False).then(nap).then(after)
-registry = Registry(napping, hanging, apart)
+registry = Registry(napping, hanging, deaf, apart)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -165,3 +166,21 @@ def until(what: Callable[[], object], why: Callable[[], object] = lambda: "", se
         if time.monotonic() > end:
             raise AssertionError(f"it did not happen in time: {why()}")
         time.sleep(0.05)
+
+
+class Silence:
+    """A server that accepts every connection and never says anything. A context manager.
+
+    Attributes:
+        port: where.
+    """
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._server.getsockname()[1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import pytest
 from kernel.core.events import LeaseExpired, StageCompleted, StageFailed, StageStarted
 from kernel.shell.environment import SECOND
 from tests.workers.flows import TIMEOUT
-from tests.workers.site import Site, until
+from tests.workers.site import Silence, Site, until
 
 pytestmark = [pytest.mark.dynamodb_local, pytest.mark.redis]
 
@@ -54,7 +55,7 @@ def test_fifty_stages_in_flight_all_end_or_are_handed_back_and_none_waits_for_it
         assert len(starts) == 1 + len(given_up)
         for (_, first), (again, _) in pairwise(starts):
             assert again < first.lease - TIMEOUT.total_seconds() * SECOND / 2, "long before the lease would have ended"
-    assert not any(isinstance(event, LeaseExpired) for ref in short[:1] for *_, event in site.events(ref))
+    assert not any(isinstance(event, LeaseExpired) for ref in short for *_, event in site.events(ref))
 
 
 def test_a_second_signal_hands_back_at_once(site: Site) -> None:
@@ -74,7 +75,7 @@ def test_a_second_signal_hands_back_at_once(site: Site) -> None:
     until(lambda: site.status(ref) == "completed")
 
 
-def test_a_stage_that_runs_too_long_is_interrupted_in_its_thread(site: Site) -> None:
+def test_a_stage_that_runs_too_long_is_told_at_its_next_call(site: Site) -> None:
     site.worker("--concurrency", "2").wait_until_ready()
     ref = site.begin("hanging")
 
@@ -82,6 +83,18 @@ def test_a_stage_that_runs_too_long_is_interrupted_in_its_thread(site: Site) -> 
 
     [failed] = [event for *_, event in site.events(ref) if isinstance(event, StageFailed)]
     assert (failed.error.category, failed.error.kind) == ("timeout", "StageTimedOut")
+
+
+def test_a_stage_that_asks_nobody_goes_on_elsewhere_and_its_slot_is_told_of(site: Site) -> None:
+    worker = site.worker("--concurrency", "2", LEASE_GRACE_SECONDS="1").wait_until_ready()
+    ref = site.begin("deaf", seconds=40.0)
+
+    until(lambda: site.status(ref) == "completed")
+
+    [failed] = [event for *_, event in site.events(ref) if isinstance(event, StageFailed)]
+    assert (failed.error.category, failed.error.kind) == ("lease", "LeaseLost")
+    until(lambda: "1 of 2 slots are in a stage that does not end" in worker.get("health")[1])
+    until(lambda: '"stuck":0' in worker.get("health")[1])
 
 
 def test_another_worker_takes_over_from_one_that_is_killed_ticks_included(site: Site) -> None:
@@ -98,9 +111,9 @@ def test_another_worker_takes_over_from_one_that_is_killed_ticks_included(site: 
 
 
 def test_a_worker_that_stops_gives_the_tick_to_another_at_once(site: Site) -> None:
-    leaving = site.worker().wait_until_ready()
+    leaving = site.worker(TICK_SECONDS="60").wait_until_ready()
     until(lambda: "onewrite_leader 1.0" in leaving.get("metrics")[1])
-    staying = site.worker().wait_until_ready()
+    staying = site.worker(TICK_SECONDS="60").wait_until_ready()
     leaving.signal()
     assert leaving.end() == 0
     began = time.monotonic()
@@ -122,10 +135,11 @@ def test_several_processes_are_one_worker_to_whoever_looks(site: Site) -> None:
 
 def test_a_process_that_dies_is_started_again_by_its_supervisor(site: Site) -> None:
     together = site.worker("--processes", "2", "--visibility", "2", LOOK_GRACE_SECONDS="1").wait_until_ready()
-    deadly, other = site.begin("napping", dies=True), site.begin("napping")
+    deadly = site.begin("napping", dies=True)
 
-    until(lambda: site.status(other) == "completed")
     until(lambda: together.said("a worker process has died"))
+    other = site.begin("napping")
+    until(lambda: site.status(other) == "completed")
     until(lambda: '"slots":16' in together.get("health")[1])
     started = [event for *_, event in site.events(deadly) if isinstance(event, StageStarted)]
     assert len(started) == 1
@@ -148,5 +162,36 @@ def test_what_is_wrong_with_the_settings_is_said_and_nothing_runs(site: Site, pr
 
     assert process.end() == 1
     said = process.log.read_text()
-    assert "REDIS_URL is missing" in said
+    assert said.count("REDIS_URL is missing") == 1
     assert "INDEX_SHARDS" in said
+
+
+def test_workflows_that_cannot_be_loaded_end_all_processes(site: Site) -> None:
+    process = site.worker("--processes", "2", WORKFLOWS="no.such:registry")
+
+    assert process.end() == 1
+    assert "WORKFLOWS=no.such:registry leads nowhere" in process.log.read_text()
+
+
+def test_a_port_that_is_taken_is_said_with_what_to_do(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = site.worker("--port", str(taken.getsockname()[1]))
+        assert process.end() == 1
+    assert "choose another port, 0 for any that is free, or none" in process.log.read_text()
+
+
+def test_a_worker_stops_in_time_though_neither_table_nor_redis_answers(site: Site) -> None:
+    """They accept connections, and say nothing: the worst that a network does."""
+    with Silence() as silence:
+        url = f"http://127.0.0.1:{silence.port}"
+        worker = site.worker(
+            "--drain",
+            "1",
+            AWS_ENDPOINT_URL=url,
+            REDIS_URL=f"redis://127.0.0.1:{silence.port}",
+        )
+        until(lambda: worker.said("worker runs"))
+        began = time.monotonic()
+        worker.signal()
+        worker.end()
+    assert time.monotonic() - began < 1 + 5 + 3
