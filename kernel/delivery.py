@@ -40,7 +40,8 @@ class Backlog(Struct, frozen=True, kw_only=True):
         in_hand: delivered, and not acknowledged yet.
         delayed: not to be received before their time.
         dead: dead letters.
-        oldest: seconds since the oldest message that waits could first be received; None if the transport does not say.
+        oldest: seconds since the oldest message that waits could first be received, 0 if none waits; None if the
+            transport does not say.
     """
 
     waiting: int

@@ -143,7 +143,7 @@ class RedisConsumer:
             in_hand=in_hand,
             delayed=delayed,
             dead=dead,
-            oldest=None if oldest < 0 else oldest / 1000,
+            oldest=max(0, oldest) / 1000,
         )
 
     def close(self) -> None:

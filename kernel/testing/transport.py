@@ -78,7 +78,7 @@ class MemoryConsumer:
             in_hand=sum(taken for age, taken in ages if age < 0),
             delayed=sum(not taken for age, taken in ages if age < 0),
             dead=len(self._queue.dead),
-            oldest=max(due) / 1000 if due else None,
+            oldest=max(due, default=0) / 1000,
         )
 
     def close(self) -> None:

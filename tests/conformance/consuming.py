@@ -27,6 +27,7 @@ class SqsConsumerContract(ConsumerContract):
     """A subclass gives ``aws``."""
 
     forgives = False
+    tells_age = False
 
     @pytest.fixture
     def aws(self) -> Clients:

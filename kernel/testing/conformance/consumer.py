@@ -25,12 +25,14 @@ class ConsumerContract:
         deliveries: after so many a message becomes a dead letter.
         lag: seconds by which the transport may be late.
         forgives: it can tell what was released from what was not acknowledged.
+        tells_age: it knows for how long messages have waited.
     """
 
     visibility = 2.0
     deliveries = 2
     lag = 0.5
     forgives = True
+    tells_age = True
 
     @pytest.fixture
     def queue(self) -> Queue:
@@ -266,7 +268,10 @@ class ConsumerContract:
         backlog = consumer.backlog()
 
         assert (backlog.waiting, backlog.in_hand, backlog.delayed, backlog.dead) == (3, 2, 2, 0)
-        assert backlog.oldest is None or 0 <= backlog.oldest < 60
+        assert (backlog.oldest is not None and 0 <= backlog.oldest < 60) if self.tells_age else backlog.oldest is None
+
+    def test_where_nothing_waits_nothing_has_waited_for_any_time(self, consumer: Consumer) -> None:
+        assert consumer.backlog().oldest == (0 if self.tells_age else None)
 
     def test_who_has_closed_receives_nothing_and_others_get_all_that_was_not_handed_out(
         self, queue: Queue, consumer: Consumer, other: Consumer
