@@ -41,6 +41,8 @@ class Stretch(Struct):
         faults: what went wrong in them, by kind.
         states: abstract states that they reached, as digests.
         runs: runs that were created.
+        over_streams: how many of them had their messages in streams.
+        of_streams: the states that those reached.
         broken: seed, invariant and message of each history that broke one.
     """
 
@@ -49,6 +51,8 @@ class Stretch(Struct):
     faults: Counter[str]
     states: set[int]
     runs: int
+    over_streams: int
+    of_streams: set[int]
     broken: list[tuple[int, str, str]]
 
 
@@ -66,7 +70,9 @@ def measuring(folder: str, suffix: str = "") -> Coverage:
 
 def stretch(first: int, count: int, folder: str) -> Stretch:
     """Play ``count`` histories; with a folder, measure which branches of the kernel they take."""
-    done = Stretch(first=first, count=count, faults=Counter(), states=set(), runs=0, broken=[])
+    done = Stretch(
+        first=first, count=count, faults=Counter(), states=set(), runs=0, over_streams=0, of_streams=set(), broken=[]
+    )
     measurement = measuring(folder, f".{first}") if folder else None
     if measurement is not None:
         measurement.start()
@@ -75,6 +81,9 @@ def stretch(first: int, count: int, folder: str) -> Stretch:
         done.faults += verdict.faults
         done.states |= verdict.states
         done.runs += verdict.runs
+        if verdict.streams:
+            done.over_streams += 1
+            done.of_streams |= verdict.states
         if verdict.invariant:
             done.broken.append((seed, verdict.invariant, verdict.message))
     if measurement is not None:

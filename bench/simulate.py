@@ -194,10 +194,13 @@ def _figures(stretches: Iterator[Stretch], histories: int) -> dict[str, Any]:
     faults: Counter[str] = Counter()
     states: set[int] = set()
     broken: list[tuple[int, str, str]] = []
-    runs = done = before = 0
+    of_streams: set[int] = set()
+    runs = done = before = over_streams = 0
     for each in stretches:
         faults += each.faults
         states |= each.states
+        of_streams |= each.of_streams
+        over_streams += each.over_streams
         runs += each.runs
         done += each.count
         broken += each.broken
@@ -205,12 +208,14 @@ def _figures(stretches: Iterator[Stretch], histories: int) -> dict[str, Any]:
             before = len(states)
     return {
         "histories": done,
+        "histories_over_streams": over_streams,
         "runs": runs,
         "faults_injected": faults.total(),
         "faults": dict(faults.most_common()),
         "violations": len(broken),
         "unfinished": sum(invariant == "quiet-at-last" for _, invariant, _ in broken),
         "distinct_states": len(states),
+        "distinct_states_over_streams": len(of_streams),
         "growth_over_last_tenth": round((len(states) - before) / before, 4) if before else None,
         "broken": broken,
     }

@@ -28,6 +28,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
         needs: what ticks had to do for it, as they count it; otherwise workers do without them.
         also: the status in which a run may end when a process dies, or nothing can be reached.
         longer: milliseconds that a further attempt or wait takes, should one become necessary.
+        streams: pokes are in streams, and workers are processes that poll.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     needs: dict[str, int]
     also: str
     longer: int
+    streams: bool
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -58,6 +60,7 @@ def scenario(
     needs: dict[str, int] | None = None,
     also: str = "",
     longer: int = 0,
+    streams: bool = False,
     **limits: Any,
 ) -> Callable[[Play], Play]:
     """Make a function a scenario, named after it. With one shard, a tick that finds nothing is one call."""
@@ -74,6 +77,7 @@ def scenario(
             needs=needs or {},
             also=also,
             longer=longer,
+            streams=streams,
         )
         return play
 

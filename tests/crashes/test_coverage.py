@@ -56,6 +56,7 @@ def test_every_command_event_operation_and_guard_is_used(monkeypatch: pytest.Mon
 def _guards(argument: Any) -> set[Guard]:
     """The guards in an argument of a call: itself, that of a change, or those of a transaction's puts."""
     if isinstance(argument, list):
-        return {guard for *_, guard in argument if isinstance(guard, Guard)}
+        parts = [each for each in argument if isinstance(each, tuple)]
+        return {guard for *_, guard in parts if isinstance(guard, Guard)}
     found = argument if isinstance(argument, Guard) else getattr(argument, "guard", None)
     return {found} if isinstance(found, Guard) else set()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from handlers import job, operations
+from handlers import operations
+from hosts.worker import worker
 from kernel.errors import InfrastructureError, ProcessEnds
 from kernel.ports import Guard, HeadUpdate, Poke, RunRef
-from kernel.shell import commit, heads, leave, start, tick
-from kernel.shell.attend import attend
+from kernel.shell import batch, commit, heads, leave, start, tick
+from kernel.shell.attend import Attended, Outcome, attend
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.outbox import Flush
@@ -69,13 +70,21 @@ def survives_its_death(patch: pytest.MonkeyPatch) -> None:
 
 
 def _replace_attend(patch: pytest.MonkeyPatch, swallowed: type[BaseException]) -> None:
-    def attended(*given: Any, **named: Any) -> None:
+    def attended(*given: Any, **named: Any) -> Attended:
         try:
-            attend(*given, **named)
+            return attend(*given, **named)
         except swallowed:
-            return
+            return Attended(Outcome.ATTENDED)
 
-    patch.setattr(job, "attend", attended)
+    patch.setattr(batch, "attend", attended)
+
+
+def hands_back_in_silence(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("kernel.shell.hand_back.send", lambda _env, _pokes: None)
+
+
+def forgets_to_say_who_it_is(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker, "attend_all", lambda *given, **named: batch.attend_all(*given, **{**named, "by": "worker"}))
 
 
 def only_says_that_it_cancels(patch: pytest.MonkeyPatch) -> None:
@@ -97,6 +106,9 @@ BROKEN: list[tuple[Patch, str, str]] = [
     (pokes_before_it_commits, "a-chain", "commit-before-poke"),
     (acknowledges_what_it_could_not_attend, "a-chain", "nobody could look at the run"),
     (survives_its_death, "a-chain", "went on after it had died"),
+    (survives_its_death, "polled-chain", "went on after it had died"),
+    (hands_back_in_silence, "drained-with-more-in-hand", "nobody waits for the lease"),
+    (forgets_to_say_who_it_is, "drained", "stopped"),
     (only_says_that_it_cancels, "cancelled-asleep", "promised cancelled"),
     (only_says_that_it_reopens, "retried-by-hand", "not reopened"),
 ]

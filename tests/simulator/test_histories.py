@@ -9,15 +9,19 @@ import sys
 import pytest
 
 from bench.histories import play
+from kernel.testing.faults import Crash
 from kernel.testing.simulator.breaks import BREAKS
 from kernel.testing.simulator.shrink import shrink, smallest
-from kernel.testing.simulator.weather import KINDS
+from kernel.testing.simulator.weather import KINDS, Weather
+from kernel.testing.simulator.world import Actor, Process, World
 from onewrite import Context, Workflow, stage
 from onewrite.testing import simulate
 from tests.shell.flows import Note, Order, order
 from tests.simulator.guards import BY_SEED
 
 HISTORIES = 120
+TOLD = ("is told to stop", "has handed back", "queue.keep", "all messages are gone", "messages not given back")
+"""What workers over streams meet with, as it stands in traces."""
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -41,8 +45,8 @@ def test_every_kind_of_fault_strikes_within_a_few_histories() -> None:
     assert struck == set(KINDS)
 
 
-def test_a_seed_gives_the_same_history_to_the_byte_in_any_process() -> None:
-    seed = 7
+@pytest.mark.parametrize("seed", [7, 17], ids=["sqs", "streams"])
+def test_a_seed_gives_the_same_history_to_the_byte_in_any_process(seed: int) -> None:
     here = play(seed, trace=True).trace
     command = [sys.executable, "-m", "bench.simulate", "--seed", str(seed)]
 
@@ -51,6 +55,45 @@ def test_a_seed_gives_the_same_history_to_the_byte_in_any_process() -> None:
             command, env={**os.environ, "PYTHONHASHSEED": hashing}, stdout=subprocess.PIPE, text=True, check=True
         )
         assert done.stdout.splitlines()[:-1] == here
+
+
+def test_a_third_of_the_histories_has_its_messages_in_streams() -> None:
+    over = [seed for seed in range(60) if play(seed, keep=()).streams]
+
+    assert 15 <= len(over) <= 20
+    assert {seed % 3 for seed in over} == {2}
+
+
+def test_workers_over_streams_are_told_to_stop_and_hand_back_what_they_have_under_way() -> None:
+    told: set[str] = set()
+    for seed in range(2, 120, 3):
+        for line in play(seed, trace=True).trace:
+            told |= {what for what in TOLD if what in line}
+        if told == set(TOLD):
+            break
+
+    assert told == set(TOLD)
+
+
+def test_a_process_dies_with_all_its_threads() -> None:
+    world = World(0, Weather(0, keep=()))
+    process, did = Process("worker:1"), list[str]()
+
+    def dies(actor: Actor) -> None:
+        world.pause(actor, 10)
+        raise Crash("here")
+
+    def goes_on(actor: Actor) -> None:
+        world.pause(actor, 20)
+        did.append(actor.name)
+
+    for work, kind, of in ((dies, "slot", process), (goes_on, "keeper", process), (goes_on, "tick", None)):
+        world.spawn(kind, work, process=of)
+    while world.actors:
+        if not world.turn():
+            world.now += 1
+
+    assert (did, process.over, process.threads) == (["tick-1"], True, [])
 
 
 def test_without_its_faults_a_history_is_another_one_and_breaks_nothing() -> None:

@@ -7,6 +7,7 @@ invariant it breaks. The same seed gives the same history, to the byte.
 
 Read in this order: ``history`` (one history from its seed to its verdict), ``deployment`` (what is deployed in it),
 ``world`` (actors and time), ``weather`` (what goes wrong), ``ports`` and ``places`` (where it goes wrong), ``traffic``
-(messages), ``people``, ``flows``, ``bodies`` and ``stagehand`` (what is asked of the kernel), ``watch`` and what it
-names (the invariants), ``breaks`` (what happens without each guard), ``shrink``.
+and ``invocations`` (messages in SQS, and who is given them), ``streams`` and ``workers`` (messages in streams, as every
+third history has them, and who takes them), ``people``, ``flows``, ``bodies`` and ``stagehand`` (what is asked of the
+kernel), ``watch`` and what it names (the invariants), ``breaks`` (what happens without each guard), ``shrink``.
 """

@@ -30,6 +30,7 @@ class Stage(Struct):
     Attributes:
         starts: how often it was started.
         claim: number of the commit that started the attempt that runs or has suspended itself.
+        by: who wrote that commit.
         status: "", scheduled, running, expired, waiting (for a retry), suspended, set (a timer), awaits (events),
             completed, failed, skipped; left, if the run is undone before the stage got anywhere.
         due: true time since when it needs somebody; its retry, its check or the end of its lease must not happen
@@ -39,6 +40,7 @@ class Stage(Struct):
 
     starts: int = 0
     claim: int = 0
+    by: str = ""
     status: str = ""
     due: int = 0
     limit: int = 0

@@ -15,7 +15,7 @@ from kernel.testing.simulator.machines import make_machine
 from kernel.testing.simulator.places import Unwatched, WatchedSink, WatchedStore
 from kernel.testing.simulator.ports import ActorAlarm, ActorClock, Port, some_offset
 from kernel.testing.simulator.stagehand import Stagehand
-from kernel.testing.simulator.traffic import Traffic
+from kernel.testing.simulator.traffic import Transport
 from kernel.testing.simulator.watch import GRAPHS, MACHINE, Watch
 from kernel.testing.simulator.world import EPOCH, Actor, World
 
@@ -31,7 +31,7 @@ class Deployment:
     """
 
     def __init__(
-        self, world: World, traffic: Traffic, hand: Stagehand, further: Sequence[Flow], *, machines: bool = False
+        self, world: World, traffic: Transport, hand: Stagehand, further: Sequence[Flow], *, machines: bool = False
     ) -> None:
         """Deploy made-up workflows, a made-up machine if any are wanted, and ``further`` ones."""
         chance = self._chance = Chance(world.seed, "deployment")
@@ -103,6 +103,12 @@ class Deployment:
         if self._deployed_at < EPOCH + DAY and world.weather.strikes("deploy", actor.chance, actor.name):
             newer = not newer
         return new if newer else old
+
+    @property
+    def edition(self) -> tuple[bool, ...]:
+        """Which code is deployed now: a worker that has another one is to be replaced."""
+        now = self._world.now
+        return self._world.weather.calm, now >= self._deployed_at, len(self._builds) > 1 and now >= self._rebuilt_at
 
     def environment(self, actor: Actor, definitions: Registry | NoDefinitions, *, bare: bool = False) -> Environment:
         """The ports of a process; ``bare`` ones, at which nothing goes wrong."""

@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from kernel.core.codec import decode_events
 from kernel.core.events import AnyEvent
+from kernel.delivery import Delivery
 from kernel.ports import (
     Commit,
     Data,
@@ -75,6 +76,8 @@ def text(value: object) -> str:  # noqa: C901, PLR0911, PLR0912 - one case for e
             return f"REFUSED by {text(value.existing) or 'nothing'}"
         case Poke():
             return f"poke({value.run[:SHORT]}{f' {value.stage}' if value.stage else ''})"
+        case Delivery():
+            return f"#{value.id} {text(value.poke)}"
         case Due():
             return f"{text(value.ref)} due {_at(value.due)}"
         case Published():

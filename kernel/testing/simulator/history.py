@@ -9,9 +9,7 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kernel.errors import OnewriteError
 from kernel.ports import RunRef
-from kernel.shell.attend import Outcome, attend
 from kernel.shell.environment import DAY, HOUR, MINUTE, SECOND, NoDefinitions
 from kernel.shell.tick import tick
 from kernel.testing.simulator import kernel_log
@@ -19,25 +17,23 @@ from kernel.testing.simulator.bodies import Ticket
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.deployment import Deployment
 from kernel.testing.simulator.flows import Flow
+from kernel.testing.simulator.invocations import Invocations
 from kernel.testing.simulator.mistakes import blunder
 from kernel.testing.simulator.parties import Parties
 from kernel.testing.simulator.people import ASKS, PAUSING, Order, People
 from kernel.testing.simulator.ports import some_offset
 from kernel.testing.simulator.stagehand import Stagehand
-from kernel.testing.simulator.traffic import Message, Traffic
+from kernel.testing.simulator.streams import Streams, has_streams
+from kernel.testing.simulator.traffic import Traffic, Transport
 from kernel.testing.simulator.watch import GRAPHS, MACHINE, MADE_UP
 from kernel.testing.simulator.weather import Weather
+from kernel.testing.simulator.workers import Workers
 from kernel.testing.simulator.world import EPOCH, Actor, Broken, World
 
 PATIENCE = 4 * DAY
 """How long the world goes on in calm before a run that is not over counts as stuck."""
-MARGIN = 2.0
-"""Seconds of an invocation that a worker keeps back, as the handler does."""
 TURNS = 100_000
 """Turns after which a history counts as one that never ends."""
-LONG = 300 * SECOND
-SHORT = (10 * SECOND, 23_100, 23_500, 30 * SECOND, 63_100, 63_500, 66 * SECOND, 203_500)
-"""How long an invocation may last; the short ones are just enough for one stage, so that a slow call is too much."""
 LASTS = 10 * HOUR
 """The longest that a history lasts before the calm; longer than some runs are kept."""
 OFF = 5 * HOUR
@@ -45,8 +41,6 @@ OFF = 5 * HOUR
 NEVER = 1 << 60
 MACHINES = 0.35
 """Share of histories with a machine."""
-WORKERS = 3
-"""Invocations at once, frozen ones apart."""
 
 
 class Verdict(Struct):
@@ -54,6 +48,7 @@ class Verdict(Struct):
 
     Attributes:
         seed: of it.
+        streams: its messages were in streams, and not in SQS.
         faults: what went wrong, by kind.
         states: abstract states that were reached, as digests.
         runs: runs that were accepted or created.
@@ -64,6 +59,7 @@ class Verdict(Struct):
     """
 
     seed: int
+    streams: bool
     faults: Counter[str]
     states: set[int]
     runs: int
@@ -103,6 +99,7 @@ def play(
             history.world.end()
     return Verdict(
         seed=seed,
+        streams=history.over_streams,
         faults=history.weather.counts,
         states=history.watch.states,
         runs=len(history.watch.runs),
@@ -122,10 +119,12 @@ class _History:
         chance = self._chance = Chance(seed, "history")
         self.weather = weather
         self.world = World(seed, weather, trace=trace)
-        self._traffic = Traffic(self.world)
-        if chance.happens(0.04):
-            self._traffic.silent = True
+        silent = chance.happens(0.04)
+        if silent:
             weather.clear(crashes=chance.happens(0.5))
+        self._streams = Streams(self.world) if has_streams(seed) and not silent else None
+        traffic = Traffic(self.world, silent=silent)
+        self._traffic: Transport = self._streams or traffic
         self._further = further
         self._often = often
         hand = Stagehand(self.world)
@@ -134,6 +133,12 @@ class _History:
         flows = [flow for flow, _ in further]
         self._deployment = Deployment(self.world, self._traffic, hand, flows, machines=self._machines is not None)
         self.watch = self._deployment.watch
+        self._workers: Workers | Invocations
+        if self._streams is None:
+            self._workers = Invocations(self.world, self._deployment, traffic, chance)
+        else:
+            self._workers = Workers(self.world, self._deployment, self._streams)
+            hand.waits = self._workers.body_waits
         hand.visit = self.watch.visit
         hand.give = Parties(self.world, self.watch, self._deployment.equip, self._cancel).given
         self._people = People(self.world, self.watch, self._traffic, self._deployment.equip)
@@ -149,6 +154,11 @@ class _History:
         self._longest = longest if often == 1 and longest > LASTS else 0
         if self._longest:
             self._tick_always = False
+
+    @property
+    def over_streams(self) -> bool:
+        """Whether messages are in streams."""
+        return self._streams is not None
 
     # --- the course of things --------------------------------------------------------------------------------------
 
@@ -190,6 +200,8 @@ class _History:
                 world.plan(at + chance.below(3 * SECOND), partial(self._people.place, order))
         self._plan_events(lasts)
         self._plan_keys(lasts)
+        if self._streams:
+            self._streams.plan_losses(EPOCH, lasts)
         for _ in range(2):
             world.plan(EPOCH + chance.below(lasts), self._blunder)
         for _ in range(chance.below(9)):
@@ -294,7 +306,7 @@ class _History:
             self._turns += 1
             if self._turns > TURNS:
                 world.fail("quiet-at-last", f"{TURNS} turns, and no end")
-            self._receive()
+            self._workers.begin()
             if world.turn():
                 continue
             if done():
@@ -311,7 +323,7 @@ class _History:
         times = [end, self._tick_at()]
         if (at := world.next_at) is not None:
             times.append(at)
-        if (at := self._traffic.next_at) is not None and self._free():
+        if (at := self._traffic.next_at) is not None and self._workers.free:
             times.append(at)
         world.now = max(world.now, min(times))
 
@@ -324,49 +336,7 @@ class _History:
             return NEVER
         return max(self._next_tick, EPOCH - (EPOCH - max(earliest, self.world.now)) // tick * tick)
 
-    # --- workers and ticks -----------------------------------------------------------------------------------------
-
-    def _free(self) -> bool:
-        """Whether there is a worker for a message; where it is looked at how late things are, there always is."""
-        busy = [actor for actor in self.world.actors if actor.name.startswith("job") and not actor.frozen]
-        return self._traffic.silent or len(busy) < WORKERS
-
-    def _receive(self) -> None:
-        at = self._traffic.next_at
-        if at is None or at > self.world.now or not self._free():
-            return
-        chance = self._chance
-        most = 1 if self._traffic.silent else chance.pick((1, 1, 2, 3))
-        batch = self._traffic.receive(most, chance.pick((70, 360)) * SECOND)
-        if not batch:
-            return
-        cut = self.weather.strikes("cut-off", chance, batch[0].name)
-        lasts = chance.pick(SHORT) if cut else LONG
-        actor = self.world.spawn("job", lambda actor: self._job(actor, batch, lasts / SECOND - MARGIN), lasts=lasts)
-        actor.offset = some_offset(self.world, actor)
-
-    def _job(self, actor: Actor, batch: Sequence[Message], seconds: float) -> None:
-        """An invocation: attend each, then say which are to come again, as the job handler does."""
-        env = self._deployment.environment(actor, self._deployment.registry(actor))
-        until = env.clock.monotonic() + seconds
-        failed: list[Message] = []
-        for index, message in enumerate(batch):
-            now = env.clock.monotonic()
-            actor.touches = message.poke.ref
-            gone = self.watch.gone(message.poke.ref)
-            try:
-                did = attend(env, message.poke, until, share=now + (until - now) / (len(batch) - index))
-                if gone and did.outcome not in (Outcome.GONE, Outcome.EARLY):
-                    self.world.fail("gone-is-gone", f"a run whose retention is over is {did.outcome}")
-            except OnewriteError as error:
-                self.world.judge(error)
-                self.world.say(actor, f"returns {message.name}: {error}")
-                failed.append(message)
-        for message in batch:
-            if message in failed:
-                message.at = min(message.at, self.world.now + SECOND)
-            elif not self.weather.strikes("returned", actor.chance, f"{actor.name} {message.name}"):
-                self._traffic.delete(message)
+    # --- ticks ---------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self.watch.time_passed()

@@ -27,7 +27,7 @@ from kernel.shell.start import start
 from kernel.testing.simulator.bodies import Note, Ticket
 from kernel.testing.simulator.chance import Chance
 from kernel.testing.simulator.machines import EVENTS, ROLES, Push
-from kernel.testing.simulator.traffic import Traffic
+from kernel.testing.simulator.traffic import Transport
 from kernel.testing.simulator.watch import Watch
 from kernel.testing.simulator.world import Actor, World
 
@@ -67,7 +67,7 @@ class People:
         sent: events that were acknowledged, by run and id.
     """
 
-    def __init__(self, world: World, watch: Watch, traffic: Traffic, equip: Equip) -> None:
+    def __init__(self, world: World, watch: Watch, traffic: Transport, equip: Equip) -> None:
         """Nobody has asked for anything."""
         self.accepted: dict[RunRef, Order] = {}
         self.sent: dict[tuple[RunRef, str], BaseModel] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kernel.ports import RunRef
 from kernel.testing.faults import Crash
 from kernel.testing.simulator.chance import Chance
-from kernel.testing.simulator.world import World
+from kernel.testing.simulator.world import Actor, World
 
 
 class Stagehand:
@@ -16,6 +16,7 @@ class Stagehand:
     Attributes:
         meddle: has somebody ask for something at a time.
         give: gives somebody a callback token, for so long, with so long between heartbeats.
+        waits: is told of each process in which a body is about to let so many milliseconds pass.
         visit: tells by which visit of a machine's state a commit was made.
     """
 
@@ -23,6 +24,7 @@ class Stagehand:
         """No body has run."""
         self.meddle: Callable[[int], None] = lambda _at: None
         self.give: Callable[[str, int, int | None], None] = lambda _token, _limit, _heartbeat: None
+        self.waits: Callable[[Actor, int], None] = lambda _actor, _milliseconds: None
         self._world = world
         self._chance = Chance(world.seed, "stagehand")
         self.visit: Callable[[RunRef, int], int] = lambda _ref, _seq: 0
@@ -65,6 +67,7 @@ class Stagehand:
         if not self.calm and self._chance.happens(0.06):
             self.meddle(self._world.now + self._chance.below(milliseconds + 1))
         if self._world.acting is not None:
+            self.waits(self._world.acting, milliseconds)
             self._world.pause(self._world.acting, milliseconds)
 
     def die(self) -> None:

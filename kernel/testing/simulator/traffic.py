@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from kernel.ports import Poke
 from kernel.testing.simulator.chance import Chance
@@ -32,16 +33,38 @@ class Message:
         self.receives = 0
 
 
+class Transport(Protocol):
+    """``Queue``, and what may be known of what is under way in it."""
+
+    @property
+    def silent(self) -> bool:
+        """Messages of workers and clients are all lost; only those of the tick arrive."""
+        ...
+
+    @property
+    def next_at(self) -> int | None:
+        """When the next message can be received."""
+        ...
+
+    def send(self, pokes: Sequence[tuple[Poke, int]]) -> None:
+        """Take messages, each with a delay in seconds."""
+        ...
+
+    def about(self, run: str) -> Sequence[Message]:
+        """The messages about a run that are under way."""
+        ...
+
+
 class Traffic:
-    """``Queue``, and the other end of it.
+    """``Transport``, and the other end of it.
 
     Attributes:
         silent: messages of workers and clients are all lost; only those of the tick arrive.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, silent: bool = False) -> None:
         """Nothing under way."""
-        self.silent = False
+        self.silent = silent
         self.messages: list[Message] = []
         self._world = world
         self._chance = Chance(world.seed, "traffic")

@@ -45,7 +45,7 @@ from kernel.testing.simulator.lateness import Lateness
 from kernel.testing.simulator.moves import Moves, rules_of
 from kernel.testing.simulator.published import Outbox
 from kernel.testing.simulator.seen import INPUT, Seen, values_of
-from kernel.testing.simulator.traffic import Traffic
+from kernel.testing.simulator.traffic import Transport
 from kernel.testing.simulator.witness import EXPECTED_ERRORS, GARBLED, Witness
 from kernel.testing.simulator.world import Actor, World
 
@@ -66,7 +66,7 @@ class Watch:
     """
 
     def __init__(
-        self, world: World, traffic: Traffic, limits: Limits, builds: Mapping[tuple[str, int], tuple[Flow, ...]]
+        self, world: World, traffic: Transport, limits: Limits, builds: Mapping[tuple[str, int], tuple[Flow, ...]]
     ) -> None:
         """See nothing yet."""
         self.runs: dict[RunRef, Seen] = {}
@@ -245,13 +245,16 @@ class Watch:
         if self._lateness is not None:
             self._lateness.judge(seen.witness.books)
         acting = self._acting()
+        self._signed(acting, commit)
+        handing = acting.process.name if acting.process and acting.hands_back else ""
         events = events_of(ref, commit)
         self._record(seen, commit.seq, events)
         for event in events:
             if isinstance(event, EventReceived) and event.event not in seen.witness.books.waiting:
                 fail("applied-once", f"{event.event} is applied, which was never accepted, or is settled")
-            seen.witness.see(commit, event, acting.read_at, acting.began)
+            seen.witness.see(commit, event, acting.read_at, acting.began, handing)
             if isinstance(event, StageStarted):
+                self._begun(acting, event)
                 acting.claims[event.stage] = (commit.seq, acting.read_at + event.lease - commit.at)
             elif isinstance(event, RunFailed) and event.error.kind == "DeadlineExceeded":
                 self.overdue(ref)
@@ -259,6 +262,43 @@ class Watch:
         fold(seen.state, commit.seq, commit.at, events)
         seen.commits.append(commit)
         self.keys.committed(seen, events)
+
+    def _signed(self, acting: Actor, commit: Commit) -> None:
+        """A worker that is a process of its own says so in all that it commits: else it could hand nothing back."""
+        if acting.process is not None and commit.by != acting.process.name:
+            self._world.fail("commits-tell-their-worker", f"{commit.by} is what {acting.process.name} calls itself")
+
+    def _begun(self, acting: Actor, event: StageStarted) -> None:
+        """Of a worker that was told to stop, a thread begins no more than what it was just about to."""
+        told = acting.process.told_at if acting.process is not None else None
+        if told is None or acting.read_at <= told:
+            return
+        acting.late += 1
+        if acting.late > 1:
+            self._world.fail(
+                "who-stops-begins-nothing", f"{event.stage} begins {acting.read_at - told} ms after its worker was told"
+            )
+
+    def handed_back(self, ref: RunRef, stage: str, claim: int, since: int) -> None:
+        """A worker has handed back an attempt, and all that it has done since true time ``since`` went well.
+
+        Somebody goes on with the stage, or has a message that says so, long before the lease would have been over.
+        """
+        seen, weather = self.runs[ref], self._world.weather
+        books = seen.witness.books
+        known = books.of(stage)
+        left = books.over or books.paused is not None or seen.head.status == heads.PARKED or seen.crumbling
+        if (known.status, known.claim) != ("expired", claim) or left or self._due.maybe_expired(seen.head):
+            return
+        if weather.since(since) or weather.counts["outage"] or weather.wild:
+            return
+        process = self._world.acting.process if self._world.acting is not None else None
+        at_it = any(actor.touches == ref and actor.process is not process for actor in self._world.actors)
+        if not at_it and not any(message.poke.stage == stage for message in self._traffic.about(ref.run)):
+            self._world.fail(
+                "timers-are-hardly-late",
+                f"{stage} was handed back {self._world.now - since} ms ago, and nobody was told",
+            )
 
     def _outlived(self, ref: RunRef, commit: Commit) -> None:
         """Only who has looked at a run before its retention was over can still take it for one."""

@@ -32,8 +32,14 @@ RATED = (
     "body-crash",  # user code takes the process with it
 )
 """What goes wrong at single calls, each with a rate of its own."""
+OF_STREAMS = (
+    "stopped",  # a worker is told to stop, whatever it is in the middle of
+    "emptied",  # all messages are gone, those in hand, too
+)
+"""What goes wrong only where messages are in streams and workers are processes that stay."""
 KINDS = (
     *RATED,
+    *OF_STREAMS,
     "outage",  # a service cannot be reached for minutes or hours
 )
 """Every kind of fault."""
@@ -76,6 +82,8 @@ class Weather:
         self.rates["failing"] *= 0.2
         self.rates["garbled"] *= 0.4
         self.wild = chance.happens(0.1)
+        streams = Chance(seed, "weather of streams")
+        self.rates |= {"stopped": streams.pick((0.0, 0.1, 0.3, 0.5)), "emptied": streams.pick((0.0, 0.3, 1.0))}
         self._outage = _outage(Chance(seed, "outage"))
         self.calm = False
         self.happened: list[str] = []

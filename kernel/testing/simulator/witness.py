@@ -95,7 +95,7 @@ class Witness:
         self._timers = timers
         self._errors = errors
 
-    def see(self, commit: Commit, event: AnyEvent, when: int, since: int) -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each event
+    def see(self, commit: Commit, event: AnyEvent, when: int, since: int, handing: str = "") -> None:  # noqa: C901, PLR0912, PLR0915 - one case for each event
         """The next event.
 
         Args:
@@ -103,6 +103,7 @@ class Witness:
             event: it.
             when: the true time at which the commit was decided, in milliseconds.
             since: true time since when its writer runs.
+            handing: who the writer is, if it is a worker that hands back what it has under way.
         """
         if self.books.over and not isinstance(event, RunReopened | Closed):
             self._fail("cancel-wins-whole", f"{event} after the end")
@@ -147,7 +148,7 @@ class Witness:
             case StateEntered() | TransitionStarted() | TransitionTaken():
                 self._moves(event, commit)
             case LeaseExpired(stage=id_):
-                self._expired(id_, when, since)
+                self._expired(id_, when, since, handing)
             case Slept(until=until):
                 self._sleeps(until)
             case CompensationStarted():
@@ -219,7 +220,7 @@ class Witness:
             self._fail("attempts-are-bounded", f"{event.stage} is started for the {stage.starts}th time")
         if event.attempt != stage.starts:
             self._fail("attempts-are-bounded", f"{event.stage}: attempt {event.attempt} is start {stage.starts}")
-        stage.status, stage.claim = "running", commit.seq
+        stage.status, stage.claim, stage.by = "running", commit.seq, commit.by
         self._sets(event.stage, event.lease, commit, when)
 
     def _completed(self, event: StageCompleted, commit: Commit, when: int) -> None:
@@ -333,8 +334,12 @@ class Witness:
         books.taken[event.wait] = event.event
         self._end(event.wait, "completed")
 
-    def _expired(self, id_: str, when: int, since: int) -> None:
+    def _expired(self, id_: str, when: int, since: int, handing: str) -> None:
+        """An attempt is over: its lease is, or it was handed back, by nobody but the worker that had begun it."""
         stage = self._running(id_, "reaped")
+        if handing and handing == stage.by:
+            stage.status, stage.due = "expired", when
+            return
         written, until = self.books.lives.get(stage.claim, (0, 0))
         if written < since:  # else whoever reaps it may not have seen it
             stage.due = max(stage.due, until)

@@ -36,8 +36,34 @@ class Broken(Exception):
         self.invariant = invariant
 
 
+class Process:
+    """A process that has several actors, its threads: whatever makes one of them die ends all.
+
+    Attributes:
+        name: who it is in the logs of runs.
+        threads: those of it that run.
+        told_at: since when it has been told to stop; None if it has not.
+        over: it is no more.
+    """
+
+    __slots__ = ("name", "over", "threads", "told_at")
+
+    def __init__(self, name: str) -> None:
+        """Without any thread."""
+        self.name = name
+        self.threads: list[Actor] = []
+        self.told_at: int | None = None
+        self.over = False
+
+    def end(self, now: int) -> None:
+        """It is no more: none of its threads does anything after this."""
+        self.over = True
+        for thread in self.threads:
+            thread.dies_at = thread.ready_at = now
+
+
 class Actor:
-    """A process: an invocation of a worker, a tick, a client's request.
+    """A process: an invocation of a worker, a tick, a client's request. Or a thread of one.
 
     Attributes:
         name: of it, the same in each replay.
@@ -54,6 +80,9 @@ class Actor:
         looks_at: runs that it took, as a tick does: of which it moved ``due`` from what it saw.
         doing: the port call that it makes, for the trace.
         claims: what it started, by stage: the number of the commit, and the true time at which the lease ends.
+        process: what it is a thread of, if it is one.
+        hands_back: it is there to hand back what its process has under way.
+        late: how many stages it has begun since its process was told to stop.
     """
 
     __slots__ = (
@@ -65,9 +94,12 @@ class Actor:
         "doing",
         "frozen",
         "greenlet",
+        "hands_back",
+        "late",
         "looks_at",
         "name",
         "offset",
+        "process",
         "read_at",
         "ready_at",
         "rings_at",
@@ -90,6 +122,9 @@ class Actor:
         self.looks_at: set[RunRef] = set()
         self.doing = ""
         self.claims: dict[str, tuple[int, int]] = {}
+        self.process: Process | None = None
+        self.hands_back = False
+        self.late = 0
         self.greenlet: greenlet | None = None
 
 
@@ -123,8 +158,16 @@ class World:
 
     # --- what actors do --------------------------------------------------------------------------------------------
 
-    def spawn(self, kind: str, work: Callable[[Actor], None], *, offset: int = 0, lasts: int | None = None) -> Actor:
-        """Let a process do ``work``; its platform kills it after ``lasts`` milliseconds."""
+    def spawn(
+        self,
+        kind: str,
+        work: Callable[[Actor], None],
+        *,
+        offset: int = 0,
+        lasts: int | None = None,
+        process: Process | None = None,
+    ) -> Actor:
+        """Let a process, or a thread of one, do ``work``; its platform kills it after ``lasts`` milliseconds."""
         self._names[kind] += 1
         name = f"{kind}-{self._names[kind]}"
         actor = Actor(name, Chance(self.seed, name), self.now, offset, lasts)
@@ -134,10 +177,17 @@ class World:
                 work(actor)
             except Crash as crash:
                 self.say(actor, f"dies: {crash}")
+                if process is not None and not process.over:
+                    process.end(self.now)
             except BaseException as error:  # noqa: BLE001 - nothing else may get out: that is what the hub reports
                 self._broken = error
             self.actors.remove(actor)
+            if process is not None:
+                process.threads.remove(actor)
 
+        if process is not None:
+            actor.process = process
+            process.threads.append(actor)
         actor.greenlet = greenlet(run, self._hub)
         self.actors.append(actor)
         return actor

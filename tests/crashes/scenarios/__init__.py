@@ -1,7 +1,19 @@
 """The scenarios: each a few dozen port calls long; together, every command, event, operation and guard."""
 
 from tests.crashes.scenario import SCENARIOS
-from tests.crashes.scenarios import answering, asked, dying, ending, keyed, moving, pausing, running, sent, waiting
+from tests.crashes.scenarios import (
+    answering,
+    asked,
+    dying,
+    ending,
+    keyed,
+    moving,
+    pausing,
+    polled,
+    running,
+    sent,
+    waiting,
+)
 
 __all__ = [
     "SCENARIOS",
@@ -12,6 +24,7 @@ __all__ = [
     "keyed",
     "moving",
     "pausing",
+    "polled",
     "running",
     "sent",
     "waiting",

@@ -2,7 +2,8 @@
 
 A guard that can be taken away without any invariant breaking is one that nothing needs. So each has a name here, the
 invariant that must be seen to break without it, and a way to take it away for the length of a block: ``conditions`` are
-those of writes, ``core`` has what decides, ``machines`` how machines move, ``shell`` what does.
+those of writes, ``core`` has what decides, ``machines`` how machines move, ``shell`` what does, and ``stopping`` how
+workers end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from kernel.testing.simulator.breaks.conditions import CONDITIONS
 from kernel.testing.simulator.breaks.core import FENCES, PROGRAM, TIMES
 from kernel.testing.simulator.breaks.machines import MOVES
 from kernel.testing.simulator.breaks.shell import EDGES, LEASES, ORDER, READS, TOKENS
+from kernel.testing.simulator.breaks.stopping import STOPPING
 from kernel.testing.simulator.breaks.taking import Break, condition_off
 
 __all__ = ["ALIASES", "BREAKS", "Break", "condition_off", "find"]
@@ -21,7 +23,19 @@ __all__ = ["ALIASES", "BREAKS", "Break", "condition_off", "find"]
 BREAKS = MappingProxyType(
     {
         each.name: each
-        for each in (*CONDITIONS, *FENCES, *PROGRAM, *MOVES, *TIMES, *TOKENS, *ORDER, *LEASES, *READS, *EDGES)
+        for each in (
+            *CONDITIONS,
+            *FENCES,
+            *PROGRAM,
+            *MOVES,
+            *TIMES,
+            *TOKENS,
+            *ORDER,
+            *LEASES,
+            *STOPPING,
+            *READS,
+            *EDGES,
+        )
     }
 )
 """Every guard that can be taken away, by name."""
