@@ -108,7 +108,7 @@ def test_a_stream_under_load_is_trimmed_of_what_is_done_and_of_no_entry_that_som
     while time.monotonic() < load.end and held(client, prefix):
         consumer.acknowledge(consumer.receive(100, 0.2))
     assert (held(client, prefix), pending(client, prefix)) == (0, 0), "nothing that is done stays in memory"
-    assert consumer.backlog() == Backlog(waiting=0, in_hand=0, delayed=0, dead=0)
+    assert consumer.backlog() == Backlog(waiting=0, in_hand=0, delayed=0, dead=0, oldest=0.0)
 
 
 @trap(ALGA, "A poison message's dead letter comes back without its payload.")

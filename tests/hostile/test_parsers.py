@@ -33,8 +33,8 @@ ATTACKED = {
     "kernel/core/tokens.py read_token": "test_any_other_token_is_none",
     "kernel/shell/callback.py _digest": "test_any_answer_to_a_callback_is_recorded_or_refused",
     "kernel/define/model.py plain_json": "test_whatever_is_no_plain_json_is_refused",
-    "infra/sqs.py parse": "test_any_body_is_a_poke_or_foreign",
-    "infra/sqs.py _refuse_newer": "test_any_body_is_a_poke_or_foreign",
+    "infra/pokes.py parse": "test_any_body_is_a_poke_or_foreign",
+    "infra/pokes.py _refuse_newer": "test_any_body_is_a_poke_or_foreign",
     "handlers/direct.py Direct.invoke": "test_any_fields_of_a_command_are_answered",
     "handlers/direct.py _asked": "test_any_detail_starts_a_run_or_is_refused",
     "handlers/gateway.py _read": "test_a_damaged_request_is_answered_as_documented",
@@ -92,6 +92,7 @@ OURS = {
     "hosts/local/demo/year.py a_year": "a file of this repository",
     "hosts/local/functions.py _Instance._read": "lines of the host's own processes",
     "hosts/local/worker.py _Channel._read": "lines of the host itself",
+    "infra/sqs_consumer.py SqsConsumer._dead_letters_of": "what SQS says of a queue: its redrive policy, as it was set",
 }
 """Places that read what this project wrote, and why that is certain."""
 
