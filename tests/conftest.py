@@ -19,6 +19,7 @@ from tests.shell.flows import world
 
 if TYPE_CHECKING:
     from hosts.engines.localstack.engine import LocalStack
+    from hosts.engines.redis_server import RedisServer
 
 ON_LOCALSTACK = ("tests/conformance/test_localstack.py", "tests/deployed/", "tests/engines/test_localstack.py")
 """Where the tests are that are marked ``localstack``."""
@@ -102,5 +103,18 @@ def localstack(outside: Path) -> Iterator[LocalStack]:
         engine = LocalStack.start({VARIABLE: str(outside)})
     except EngineMissing as error:
         absent("LocalStack", error)
+    with engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis for tests that leave it as they found it: each has keys of its own."""
+    from hosts.engines.redis_server import RedisServer  # noqa: PLC0415 - only where it is wanted
+
+    try:
+        engine = RedisServer.start()
+    except EngineMissing as error:
+        absent("Redis", error)
     with engine:
         yield engine

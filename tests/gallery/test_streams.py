@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from hosts.engines import EngineMissing
 from hosts.engines.redis_server import RedisServer
 from infra.redis.client import Client, connect
 from infra.redis.consumer import RedisConsumer
@@ -18,7 +17,6 @@ from infra.redis.queue import RedisQueue
 from kernel.delivery import Backlog
 from kernel.ports import HIGH, Poke
 from kernel.testing.conformance.examples import fresh_token
-from tests.conftest import absent
 from tests.gallery.traps import trap
 from tests.infra.streams import held, names, pending, streams
 from tests.proof import share
@@ -29,19 +27,9 @@ ALGA, REDIS = "AlgaPSA", "Redis Streams"
 VISIBILITY = 0.5
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    try:
-        engine = RedisServer.start()
-    except EngineMissing as error:
-        absent("Redis", error)
-    with engine:
-        yield engine
-
-
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with connect(server.url) as client:
+def client(redis_server: RedisServer) -> Iterator[Client]:
+    with connect(redis_server.url) as client:
         yield client
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from hosts.engines import EngineMissing
 from hosts.engines.redis_server import RedisServer
 from hosts.worker.dead_letters import main
 from infra.pokes import encode
@@ -18,32 +17,21 @@ from infra.redis.keys import Keys
 from infra.redis.queue import RedisQueue
 from kernel.ports import Poke
 from kernel.testing.conformance.examples import fresh_token
-from tests.conftest import absent
 
 pytestmark = pytest.mark.redis
 
 POKE = Poke("acme", "r1", stage="größe")
 
 
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    try:
-        engine = RedisServer.start()
-    except EngineMissing as error:
-        absent("Redis", error)
-    with engine:
-        yield engine
-
-
 @pytest.fixture
-def client(redis: RedisServer) -> Iterator[Client]:
-    with connect(redis.url) as client:
+def client(redis_server: RedisServer) -> Iterator[Client]:
+    with connect(redis_server.url) as client:
         yield client
 
 
 @pytest.fixture
-def environ(redis: RedisServer) -> Mapping[str, str]:
-    return {"WORKFLOWS": "w:r", "TABLE_NAME": "table", "REDIS_URL": redis.url, "REDIS_PREFIX": fresh_token()}
+def environ(redis_server: RedisServer) -> Mapping[str, str]:
+    return {"WORKFLOWS": "w:r", "TABLE_NAME": "table", "REDIS_URL": redis_server.url, "REDIS_PREFIX": fresh_token()}
 
 
 def die(client: Client, environ: Mapping[str, str], count: int = 1) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A Redis for the tests of its adapters, and clients of it."""
+"""Clients of a Redis, for the tests of its adapters."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hosts.engines import EngineMissing
 from hosts.engines.redis_server import RedisServer
 from infra.redis.client import Client, connect
 from kernel.testing.conformance.examples import fresh_token
-from tests.conftest import absent
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """A server for tests that leave it as they found it: each has keys of its own."""
-    try:
-        engine = RedisServer.start()
-    except EngineMissing as error:
-        absent("Redis", error)
-    with engine:
-        yield engine
 
 
 @pytest.fixture

@@ -7,25 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hosts.engines import EngineMissing
 from hosts.engines.redis_server import RedisServer
 from infra.clients import Clients
 from tests.conformance.conftest import dynamodb_local
-from tests.conftest import absent
 from tests.workers.site import Site
 
 __all__ = ["dynamodb_local"]
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """A Redis of the tests here."""
-    try:
-        engine = RedisServer.start()
-    except EngineMissing as error:
-        absent("Redis", error)
-    with engine:
-        yield engine
 
 
 @pytest.fixture
