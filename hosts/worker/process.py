@@ -120,10 +120,10 @@ def serve(
         log.info("worker stops", extra={"drain": options.drain})
         health.draining()
         tell(health.report())
-        ticking = threading.Thread(target=maintenance.stop, args=(5.0,), name="tick-stop", daemon=True)
+        ticking = threading.Thread(target=maintenance.stop, args=(2.0,), name="tick-stop", daemon=True)
         ticking.start()  # beside the drain, so that somebody else can have the role at once
         stopped = worker.stop(signals.hurry)
-        ticking.join(7.0)
+        ticking.join(LAST - 1.0)  # a tick that is cut off is gone on with by the next one
         log.info("worker has stopped", extra=asdict(stopped))
     return 0
 

@@ -159,7 +159,7 @@ class RedisConsumer:
         try:
             self._scripts.run(FORGET, f"leaving {self._keys.normal}", [self._name, 0])
         except OnewriteError as error:
-            log.warning("consumer %s is gone without a word: %s", self._name, error)
+            log.warning("consumer %s could not sign off: %s", self._name, error)
 
     # --- what receiving does, one after the other -----------------------------------------------
 

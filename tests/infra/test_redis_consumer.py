@@ -401,7 +401,7 @@ def test_without_a_server_everything_but_closing_is_unavailable_and_closing_is_l
             call()
     with caplog.at_level(logging.WARNING):
         consumer.close()
-    assert "consumer worker is gone without a word" in caplog.text
+    assert "consumer worker could not sign off" in caplog.text
 
 
 def test_a_server_that_dies_while_a_consumer_waits_is_unavailable(
