@@ -123,10 +123,12 @@ class Operations:
         if wait > 0 and as_it_is:
             kernel_read.wait_for(self.env, ref, timeout=wait)
         session = kernel_read.find(self.env, ref)
-        if not as_it_is:
+        if as_it_is:
+            shown = asdict(kernel_read.present(self.env, session))
+        else:
             state = kernel_read.replay(self.env, session, seq=seq, at=at)
             session = Session(ref, session.head, state, session.recent)
-        shown = asdict(kernel_read.view(session.state, session.head))
+            shown = asdict(kernel_read.view(session.state, session.head))
         if session.state.status.value == "completed" and (output := self._output(session)) is not None:
             if len(output) > OUTPUT_LIMIT:
                 shown["output_omitted"] = len(output)

@@ -117,7 +117,7 @@ class StartBody(Body):
     )
     business_key: BusinessKey | None = None
     priority: Literal["normal", "high"] = Field(
-        "normal", description="Runs of high priority are attended before others, without starving them."
+        "normal", description="Messages of runs of high priority do not wait behind those of others."
     )
     annotations: Annotations | None = Field(None, description="What is said of this start, such as who or why.")
 
@@ -167,8 +167,8 @@ class CallbackBody(Body):
     output: Any = Field(default_factory=lambda: ABSENT, description="The stage's output, whatever its type is.")
     error: CallbackError = Field(default_factory=lambda: ABSENT)
     heartbeat: Literal[True] = Field(default_factory=lambda: ABSENT)
-    progress: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        None, description="How far they are, as a fraction or percentage; goes with a heartbeat."
+    progress: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="How far they are, from 0 to 1; goes with a heartbeat."
     )
 
     @model_validator(mode="after")

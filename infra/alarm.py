@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from kernel.errors import StageTimedOut
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import FrameType, TracebackType
+
+    from kernel.ports import Limit
 
 
 class _Limit:
@@ -25,8 +27,13 @@ class _Limit:
         self.seconds = seconds
         self.deadline = 0.0
 
-    def __enter__(self) -> None:
+    def extend(self, seconds: float) -> None:
+        """Start it anew with this time, from whichever thread."""
+        self._alarm._extend(self, seconds)  # noqa: SLF001 - two halves of one thing
+
+    def __enter__(self) -> Self:
         self._alarm._begin(self)  # noqa: SLF001  # two halves of one thing
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -37,8 +44,11 @@ class _Limit:
 class _NoLimit:
     """Where nothing can be interrupted."""
 
-    def __enter__(self) -> None:
+    def extend(self, seconds: float) -> None:
         pass
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,16 +82,15 @@ class SignalAlarm:
         self._limits: list[_Limit] = []  # touched by the main thread only
         self._before: tuple[Callable[[int, FrameType | None], object] | int | None, float, float, float] | None = None
 
-    def limit(self, seconds: float) -> AbstractContextManager[None]:
+    def limit(self, seconds: float) -> AbstractContextManager[Limit]:
         """Raise ``StageTimedOut`` inside the block once this time has passed."""
         return _Limit(self, seconds) if _in_main_thread() else _NO_LIMIT
 
-    def extend(self, seconds: float) -> None:
-        """Start the innermost running limit anew with this time. Without one, nothing happens."""
-        if self._limits and _in_main_thread():
-            limit = self._limits[-1]
-            limit.seconds = seconds
-            limit.deadline = time.monotonic() + seconds
+    def _extend(self, limit: _Limit, seconds: float) -> None:
+        limit.seconds = seconds
+        limit.deadline = time.monotonic() + seconds
+        # From another thread the timer stays: when it rings, the limit is not over, and it is set anew.
+        if _in_main_thread() and limit in self._limits:
             self._set_timer()
 
     def _begin(self, limit: _Limit) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from kernel.errors import StageTimedOut
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from types import TracebackType
+
+    from kernel.ports import Limit
 
 P = TypeVar("P")
 
@@ -30,8 +32,8 @@ class _Limit:
         self._seconds = seconds
         self.deadline = 0.0
 
-    def begin(self, seconds: float) -> None:
-        """Count the time from now."""
+    def extend(self, seconds: float) -> None:
+        """Count the time from now, whichever thread asks."""
         self._seconds = seconds
         self.deadline = time.monotonic() + seconds
 
@@ -44,9 +46,10 @@ class _Limit:
         if time.monotonic() >= self.deadline:
             raise StageTimedOut(f"ran longer than {self._seconds:g} s")
 
-    def __enter__(self) -> None:
-        self.begin(self._seconds)
+    def __enter__(self) -> Self:
+        self.extend(self._seconds)
         self._alarm.running().append(self)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -75,14 +78,9 @@ class CallAlarm:
         late = time.monotonic() - grace
         return sum(any(limit.deadline < late for limit in list(running)) for running in list(self._running.values()))
 
-    def limit(self, seconds: float) -> AbstractContextManager[None]:
+    def limit(self, seconds: float) -> AbstractContextManager[Limit]:
         """Raise ``StageTimedOut`` at a call inside the block, or at its end, once this time has passed."""
         return _Limit(self, seconds)
-
-    def extend(self, seconds: float) -> None:
-        """Start this thread's innermost running limit anew with this time. Without one, nothing happens."""
-        if running := self.running():
-            running[-1].begin(seconds)
 
     def watch(self, port: P) -> P:
         """The same port, which raises ``StageTimedOut`` instead of being called by a block that has run too long."""

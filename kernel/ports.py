@@ -467,7 +467,7 @@ class Store(Protocol):
 
 
 HIGH: Final = "high"
-"""The priority of runs that are attended before others, without starving them; what is not high says nothing."""
+"""The priority of runs whose messages do not wait behind those of others; what is not high says nothing."""
 
 
 class Poke(Struct, frozen=True, omit_defaults=True):
@@ -578,13 +578,17 @@ class Random(Protocol):
         ...
 
 
+class Limit(Protocol):
+    """The time that a block has."""
+
+    def extend(self, seconds: float) -> None:
+        """Start it anew with this time, from whichever thread. Once the block has ended, nothing happens."""
+        ...
+
+
 class Alarm(Protocol):
     """Interrupts code that runs too long, where the platform can."""
 
-    def limit(self, seconds: float) -> AbstractContextManager[None]:
+    def limit(self, seconds: float) -> AbstractContextManager[Limit]:
         """Raise ``StageTimedOut`` inside the block once this time has passed."""
-        ...
-
-    def extend(self, seconds: float) -> None:
-        """Start the running limit anew with this time."""
         ...

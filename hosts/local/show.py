@@ -80,8 +80,8 @@ def progress_of(view: Mapping[str, Any], few: int = FEW) -> Text:
     for each in stages:
         mark, colour = _MARKS.get(each["status"], ("?", ""))
         text.append("  " if text else "").append(f"{mark} {each['stage']}", colour)
-        if each.get("progress") is not None and each["status"] == "suspended":
-            text.append(f" {each['progress']:g}%", "dim")
+        if each.get("progress") is not None and each["status"] in ("suspended", "running"):
+            text.append(f" {each['progress']:.0%}", "dim")
         if each.get("attempt", 0) > 1:
             text.append(f" (attempt {each['attempt']})", "dim")
     return text
@@ -207,7 +207,7 @@ def _told(event: Json) -> str:
     if error := event.get("error"):
         parts.append(f"{error['kind']}: {error['message']}")
     if event.get("progress") is not None:
-        parts.append(f"{event['progress']:g}%")
+        parts.append(f"{event['progress']:.0%}")
     if event.get("retry_at"):
         parts.append(f"again at {clock(event['retry_at'])}")
     if event.get("until") and event["type"] in ("RunPaused", "Slept", "WaitStarted"):

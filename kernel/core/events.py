@@ -212,7 +212,7 @@ class StageChecked(Event, frozen=True, omit_defaults=True):
 
     Attributes:
         check_at: when to check again; when the next heartbeat, or else the answer, must have come.
-        progress: the fraction or percentage that was reported.
+        progress: the fraction that was reported.
         error: what it threw; counted against the check's own budget, which a quiet check resets.
     """
 

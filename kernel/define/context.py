@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from math import isfinite
 from typing import TYPE_CHECKING, Generic, Protocol
 
 import msgspec
@@ -76,17 +75,17 @@ class Pending:
     """Returned by a check: "not ready yet".
 
     Args:
-        progress: how far it is, if that is known, as a fraction or percentage.
+        progress: how far it is, from 0 to 1, if that is known.
 
     Raises:
-        ValueError: the progress is not a finite number.
+        ValueError: the progress is not between 0 and 1.
     """
 
     __slots__ = ("progress",)
 
     def __init__(self, progress: float | None = None) -> None:
         """Keep the progress."""
-        self.progress = None if progress is None else finite(progress)
+        self.progress = None if progress is None else fraction(progress)
 
 
 class AwaitCallback:
@@ -95,14 +94,14 @@ class AwaitCallback:
     __slots__ = ()
 
 
-def finite(progress: float) -> float:
+def fraction(progress: float) -> float:
     """A progress that can be recorded.
 
     Raises:
-        ValueError: it is not a finite number.
+        ValueError: it is not between 0 and 1.
     """
-    if not isfinite(progress):
-        raise ValueError(f"progress is {progress}: give a finite number")
+    if not 0 <= progress <= 1:  # nor is what is not a number
+        raise ValueError(f"progress is {progress}: give a fraction, from 0 to 1")
     return float(progress)
 
 
@@ -159,7 +158,7 @@ class Handle(Protocol):
         """Extend the attempt's lease, and record how far it is."""
 
     def cancelled(self) -> bool:
-        """Whether the run was cancelled meanwhile."""
+        """Whether the result of the attempt will not count any more."""
 
     def annotate(self, key: str, value: Scalar) -> None:
         """Say something for the run's record.
@@ -253,7 +252,11 @@ class Context(Generic[Cfg]):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run was cancelled while this attempt runs. Its result will not count: stop early."""
+        """Whether the result of this attempt will not count any more: stop early.
+
+        So it is once the run was cancelled or has failed, the state of a machine was left, or somebody else has taken
+        the stage over since this attempt's lease had ended.
+        """
         return self._handle.cancelled()
 
     def run_input(self, model: type[Model]) -> Model:
@@ -291,13 +294,13 @@ class Context(Generic[Cfg]):
         value: Out = _decode(of.contract.returns, given, f"the output of {of.id}")
         return value
 
-    def progress(self, fraction: float) -> None:
-        """Report how far the stage is, 0 to 1, and extend its lease.
+    def progress(self, done: float, /) -> None:
+        """Report how far the stage is, from 0 to 1, and extend its lease.
 
         Raises:
-            ValueError: not a finite number.
+            ValueError: it is not between 0 and 1.
         """
-        self._handle.heartbeat(finite(fraction))
+        self._handle.heartbeat(fraction(done))
 
     def heartbeat(self) -> None:
         """Extend the lease of this attempt: the stage is alive, and needs longer than its timeout."""

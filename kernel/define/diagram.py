@@ -127,7 +127,7 @@ def _details(placed: Placed) -> Iterator[str]:
 def _progress(shown: Progress | None) -> Iterator[str]:
     if shown is None:
         return
-    percent = "" if shown.progress is None else f", {shown.progress:g}%"
+    percent = "" if shown.progress is None else f", {shown.progress:.0%}"
     again = "" if shown.attempt <= 1 else f", attempt {shown.attempt}"
     yield f"{shown.status}{percent}{again}"
 

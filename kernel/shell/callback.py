@@ -38,7 +38,7 @@ from kernel.core.failures import MAX_MESSAGE
 from kernel.core.state import StageState, StageStatus
 from kernel.core.tokens import Token, is_secret_of, read_token
 from kernel.define.code import StageCode
-from kernel.define.context import finite
+from kernel.define.context import fraction
 from kernel.define.model import plain_json
 from kernel.errors import Conflict, Gone, InvalidInput, NotDeployed, NotFound, OnewriteError
 from kernel.limits import check_tenant
@@ -141,23 +141,23 @@ def heartbeat(env: Environment, token: str, progress: float | None = None) -> An
     Args:
         env: the ports.
         token: the attempt's.
-        progress: how far they are, as a fraction or percentage.
+        progress: how far they are, from 0 to 1.
 
     Raises:
-        InvalidInput: the progress is not a finite number.
+        InvalidInput: the progress is not between 0 and 1.
         OnewriteError: as ``complete``.
     """
     try:
-        far = None if progress is None else finite(progress)
+        far = None if progress is None else fraction(progress)
     except ValueError as error:
-        raise InvalidInput(str(error), (("progress", "give a finite number"),)) from error
+        raise InvalidInput(str(error), (("progress", "give a fraction, from 0 to 1"),)) from error
 
     def command(session: Session, definition: Definition, token: Token) -> c.Command | None:
         stage, policy = session.state.stages[token.stage], definition.stages[token.stage].callback
         if stage.status is StageStatus.RUNNING:
             return None  # its body has yet to end: until then its lease counts
         now, lasts = env.clock.now(), policy.heartbeat if policy else None
-        late = now >= stage.give_up_at
+        late = now >= stage.give_up_at and session.state.paused is None  # while it is paused, its limit stands still
         least = 1 if lasts is None else max(1, min(BEAT_EVERY, lasts // 2), lasts // 20)
         moves = lasts is not None and min(now + lasts, stage.give_up_at) - stage.at >= least
         tells = far not in (None, stage.progress) and now - session.state.at >= TELL_EVERY

@@ -40,7 +40,7 @@ from kernel.errors import (
     ProcessEnds,
     StageTimedOut,
 )
-from kernel.ports import Live
+from kernel.ports import Limit, Live
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 from kernel.shell.load import Session, commits_after, events_of
@@ -108,7 +108,7 @@ def run_body(
             log.warning("claim dropped: too late for its body to start", extra={"run": handle.run, "stage": stage})
             return None
         # What came between the claim and now eats of the body's time, not of the others' patience.
-        with env.alarm.limit(min(timeout, expires - now)):
+        with env.alarm.limit(min(timeout, expires - now)) as handle.limit:
             result = code.run(Context(handle), given)
         if isinstance(result, Suspended):
             state = result.state
@@ -183,12 +183,14 @@ class _Handle:
         "_definition",
         "_env",
         "_lease",
+        "_progress",
         "_said",
         "_secret",
         "_seq",
         "_session",
         "_until",
         "attempt",
+        "limit",
         "stage",
     )
 
@@ -211,6 +213,8 @@ class _Handle:
         self._beat = 0.0
         self._said: list[tuple[str, Scalar]] = []
         self._lease = started.lease
+        self.limit: Limit | None = None
+        self._progress: float | None = None
         self.stage = started.stage
         self.attempt = started.attempt
 
@@ -266,7 +270,11 @@ class _Handle:
         return None if value is None else fetch(self._env, self._session.ref, value)
 
     def heartbeat(self, progress: float | None) -> None:
-        """Extend the lease and the body's time: by the stage's timeout, but never past the invocation."""
+        """Extend the lease and the body's time: by the stage's timeout, but never past the invocation.
+
+        What was said last of the progress stays said.
+        """
+        self._progress = self._progress if progress is None else progress
         env = self._env
         now = env.clock.monotonic()
         if self._lease == 0 or (self._beat and now - self._beat < HEARTBEAT_EVERY):
@@ -275,13 +283,14 @@ class _Handle:
         self._beat = now
         lease = env.clock.now() + int(timeout * 1000) + env.limits.lease_grace
         self._lease = max(self._lease, lease)
-        live = Live(self._seq, self._lease, progress, self._session.ttl)
+        live = Live(self._seq, self._lease, self._progress, self._session.ttl)
         try:
             env.store.put(self._session.ref, live)
         except InfrastructureError as error:  # a sign of life is not worth the stage; the next one may get through
             log.warning("sign of life not written", extra={"run": self.run, "stage": self.stage, "error": str(error)})
             return
-        env.alarm.extend(timeout - (env.clock.monotonic() - now))
+        if self.limit is not None:
+            self.limit.extend(timeout - (env.clock.monotonic() - now))
 
     def cancelled(self) -> bool:
         """Whether somebody ended the run, took this attempt over, or cut it off, since it was claimed."""

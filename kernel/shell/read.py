@@ -152,15 +152,16 @@ def show(env: Environment, ref: RunRef, *, seq: int | None = None, at: int | Non
     """
     session = find(env, ref)
     if seq is None and at is None:
-        return _with_progress(env, session, view(session.state, session.head))
+        return present(env, session)
     state = replay(env, session, seq=seq, at=at)
     return view(state, replace(session.head, status=heads.OPEN))  # whether it is parked now says nothing of then
 
 
-def _with_progress(env: Environment, session: Session, shown: RunView) -> RunView:
-    """What the stages that run just now have said of their progress."""
+def present(env: Environment, session: Session) -> RunView:
+    """A run as it is now, with what the stages that run just now have said since: how far they are, and their lease."""
+    shown = view(session.state, session.head)
     stages = [
-        replace(stage, progress=live.progress)
+        replace(stage, progress=live.progress, at=max(stage.at or 0, live.until))
         if stage.status == StageStatus.RUNNING.value and (live := sign_of_life(env, session, stage.stage))
         else stage
         for stage in shown.stages

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from typing import Self
 
 from kernel.ports import (
     HEAD,
@@ -438,11 +439,9 @@ class SeededRandom:
 class NoAlarm:
     """``Alarm`` that never rings."""
 
-    _nothing = nullcontext()
-
-    def limit(self, seconds: float) -> AbstractContextManager[None]:  # noqa: ARG002 - a port
+    def limit(self, seconds: float) -> AbstractContextManager[Self]:  # noqa: ARG002 - a port
         """Nothing."""
-        return self._nothing
+        return nullcontext(self)
 
     def extend(self, seconds: float) -> None:
         """Nothing."""

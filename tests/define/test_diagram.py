@@ -36,7 +36,7 @@ def pack(ctx: Context, receipt: str) -> int:
 
 
 def printed(ctx: Context, job: Job) -> str | Pending:
-    return Pending(progress=40) if job.id == "slow" else "label"
+    return Pending(progress=0.4) if job.id == "slow" else "label"
 
 
 @stage(check=printed, every=timedelta(minutes=1), limit=timedelta(hours=36))

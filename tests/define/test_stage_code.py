@@ -434,9 +434,10 @@ def test_a_suspended_stage_whose_check_was_removed_says_so() -> None:
         code_of(pack).check(Context(Attempt()), b"{}")
 
 
-def test_progress_that_is_not_a_number_is_refused_where_it_is_made() -> None:
-    with pytest.raises(ValueError, match="progress is nan: give a finite number"):
-        Pending(progress=float("nan"))
+@pytest.mark.parametrize("progress", [float("nan"), float("inf"), -0.01, 1.01, 50])
+def test_progress_that_is_no_fraction_is_refused_where_it_is_made(progress: float) -> None:
+    with pytest.raises(ValueError, match=f"progress is {progress}: give a fraction, from 0 to 1"):
+        Pending(progress=progress)
 
 
 # --- compensating --------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_the_provider_is_ready_after_a_question_for_each_half_hour() -> None:
 
     answers = [film.transcoded(context(upload), handed_over.state) for _ in range(3)]
 
-    assert [each.progress if isinstance(each, Pending) else each.minutes for each in answers] == [33.0, 66.0, 84]
+    assert [each.progress if isinstance(each, Pending) else each.minutes for each in answers] == [0.33, 0.66, 84]
 
 
 def test_a_tape_that_nobody_can_read_is_refused_for_good() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from infra.alarm import SignalAlarm
 from kernel.errors import StageTimedOut
+from kernel.ports import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +61,17 @@ def test_a_limit_that_is_over_at_the_start_interrupts_at_once(seconds: float) ->
 
 
 def test_a_limit_that_is_extended_counts_anew() -> None:
-    alarm = SignalAlarm()
+    with SignalAlarm().limit(0.3) as limit:
+        limit.extend(5)
+        spin(0.4)
 
-    with alarm.limit(0.3):
-        alarm.extend(5)
+
+def test_a_limit_can_be_extended_from_another_thread() -> None:
+    """A stage that waits in a library for long has a thread of its own say that it is alive."""
+    with SignalAlarm().limit(0.3) as limit:
+        helper = threading.Thread(target=limit.extend, args=(5,))
+        helper.start()
+        helper.join()
         spin(0.4)
 
 
@@ -91,18 +99,18 @@ def test_a_block_that_swallows_the_interrupt_is_interrupted_again(monkeypatch: p
 
 
 def test_a_limit_can_be_made_shorter() -> None:
-    alarm = SignalAlarm()
-
-    def shorten_and_spin() -> None:
-        alarm.extend(0.03)
+    def shorten_and_spin(limit: Limit) -> None:
+        limit.extend(0.03)
         spin(5)
 
-    with pytest.raises(StageTimedOut, match=r"0.03 s"), alarm.limit(10):
-        shorten_and_spin()
+    with pytest.raises(StageTimedOut, match=r"0.03 s"), SignalAlarm().limit(10) as limit:
+        shorten_and_spin(limit)
 
 
-def test_extending_without_a_limit_does_nothing() -> None:
-    SignalAlarm().extend(0.01)
+def test_extending_a_limit_that_has_ended_does_nothing() -> None:
+    with SignalAlarm().limit(5) as limit:
+        pass
+    limit.extend(0.01)
     spin(0.03)
 
 
@@ -177,8 +185,8 @@ def test_in_another_thread_nothing_is_limited_and_nothing_breaks() -> None:
 
     def work() -> None:
         alarm = SignalAlarm()
-        with alarm.limit(0.01):
-            alarm.extend(0.01)
+        with alarm.limit(0.01) as limit:
+            limit.extend(0.01)
             spin(0.05)
             outcome.append("whole")
 

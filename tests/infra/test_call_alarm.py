@@ -95,14 +95,27 @@ def test_a_block_within_its_limit_is_left_alone_and_so_is_what_follows(alarm: Ca
 
 
 def test_a_limit_that_is_extended_counts_anew(alarm: CallAlarm, clock: Time) -> None:
-    with alarm.limit(1):
+    with alarm.limit(1) as limit:
         clock.now += 0.9
-        alarm.extend(5)
+        limit.extend(5)
         clock.now += 4.9
 
 
-def test_extending_without_a_limit_does_nothing(alarm: CallAlarm) -> None:
-    alarm.extend(0.01)
+def test_a_limit_can_be_extended_from_another_thread(alarm: CallAlarm, clock: Time) -> None:
+    """A stage that waits in a library for long has a thread of its own say that it is alive."""
+    with alarm.limit(1) as limit:
+        clock.now += 0.9
+        helper = threading.Thread(target=limit.extend, args=(5,))
+        helper.start()
+        helper.join()
+        clock.now += 4.9
+
+
+def test_extending_a_limit_that_has_ended_does_nothing(alarm: CallAlarm, clock: Time) -> None:
+    with alarm.limit(1) as limit:
+        pass
+    limit.extend(0.01)
+    clock.now += 1.0
     alarm.check()
 
 
@@ -127,12 +140,12 @@ def test_the_outer_of_two_limits_holds_inside_the_inner(alarm: CallAlarm, clock:
 
 
 def test_blocks_that_are_long_past_their_time_are_counted_from_outside(alarm: CallAlarm, clock: Time) -> None:
-    with alarm.limit(1):
+    with alarm.limit(1) as limit:
         clock.now += 30.9
         assert alarm.overdue(30.0) == 0
         clock.now += 0.2
         assert alarm.overdue(30.0) == 1
-        alarm.extend(60)
+        limit.extend(60)
         assert alarm.overdue(30.0) == 0
     assert alarm.overdue(30.0) == 0
 

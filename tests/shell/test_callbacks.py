@@ -543,7 +543,7 @@ def test_a_heartbeat_in_the_nick_of_time_wins_over_the_worker_that_was_about_to_
 def test_progress_that_is_no_number_is_refused(script: Script) -> None:
     play, _ = asked(script)
 
-    with pytest.raises(InvalidInput, match="finite"):
+    with pytest.raises(InvalidInput, match="from 0 to 1"):
         play.heartbeat(script.tokens[0], float("nan"))
 
 

@@ -77,6 +77,34 @@ def test_progress_is_kept_with_the_sign_of_life(script: Script) -> None:
     assert (live.key, live.progress) == (f"{LIVE}0000000001", 0.25)
 
 
+def test_a_heartbeat_takes_back_nothing_of_the_progress(script: Script) -> None:
+    def act(ctx: Context) -> None:
+        ctx.progress(0.25)
+        play.clock.move(50_000)
+        ctx.heartbeat()
+
+    play = Play(flow := line(script.stage("a", act)))
+    ref = play.run(flow, Note()).ref
+    (live,) = (item for item in items_of(play, ref) if isinstance(item, Live))
+    assert live.progress == 0.25
+
+
+def test_a_look_shows_the_lease_as_the_sign_of_life_has_extended_it(script: Script) -> None:
+    seen: list[tuple[str, int | None, float | None]] = []
+
+    def act(ctx: Context) -> None:
+        play.clock.move(50_000)
+        ctx.progress(0.25)
+        (shown,) = play.look(ref).stages
+        seen.append((shown.status, shown.at, shown.progress))
+
+    play = Play(flow := line(script.stage("a", act)))
+    ref = play.start(flow, Note())
+    began = play.clock.now()
+    play.play([ref])
+    assert seen == [("running", began + 50_000 + LEASE, 0.25)]
+
+
 def test_signs_of_life_in_quick_succession_are_written_once(script: Script) -> None:
     def act(ctx: Context) -> None:
         for _ in range(1_000):

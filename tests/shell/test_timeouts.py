@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,12 +26,12 @@ class FakeAlarm:
         self.on = False
 
     @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
+    def limit(self, seconds: float) -> Iterator[FakeAlarm]:
         """For the length of a body."""
         self.set.append(seconds)
         self.on = True
         try:
-            yield
+            yield self
         finally:
             self.on = False
 
@@ -124,6 +125,18 @@ def test_a_sign_of_life_starts_the_timeout_anew_within_the_invocation(script: Sc
     play.start(flow, Note())
     play.step(seconds=180)
     assert alarm.extended == [60.0, 60.0, 30.0]
+
+
+def test_a_sign_of_life_from_a_thread_of_the_stages_own_counts(script: Script) -> None:
+    def act(ctx: Context) -> None:
+        play.clock.move(50_000)
+        helper = Thread(target=ctx.heartbeat)
+        helper.start()
+        helper.join()
+
+    play, alarm = alarmed(flow := line(script.stage("a", act)))
+    play.run(flow, Note())
+    assert alarm.extended == [60.0]
 
 
 def test_a_timeout_of_a_stage_that_may_fail_is_seen_by_what_follows(script: Script) -> None:

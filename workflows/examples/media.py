@@ -58,7 +58,7 @@ class Publication(BaseModel):
 def transcoded(ctx: Context, job: Job) -> Media | Pending:
     percent = studio.percent(job.id, job.minutes)
     if percent < 100:  # noqa: PLR2004 - percent
-        return Pending(progress=percent)
+        return Pending(progress=percent / 100)
     return Media(address=f"https://media.example/{ctx.run_id[:8]}/film.mp4", minutes=job.minutes)
 
 

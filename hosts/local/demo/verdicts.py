@@ -167,7 +167,7 @@ def _cancelled(played: Played, _world: World) -> Verdict:
         "nothing happened afterwards": last == "RunCancelled",
         "nothing was published": not played.events("StageStarted", "publish"),
     }
-    told = f"somebody cancelled it while `transcode` was suspended at {progress:g}%. Nothing of it ran afterwards."
+    told = f"somebody cancelled it while `transcode` was suspended at {progress:.0%}. Nothing of it ran afterwards."
     return Verdict(told, claims)
 
 

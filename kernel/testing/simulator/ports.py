@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -188,11 +188,11 @@ class ActorAlarm:
         self._actor = actor
 
     @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
+    def limit(self, seconds: float) -> Iterator[Self]:
         """Interrupt what takes longer."""
         self.extend(seconds)
         try:
-            yield
+            yield self
         finally:
             self._actor.rings_at = None
 

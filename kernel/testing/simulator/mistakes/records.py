@@ -151,7 +151,7 @@ _ABSENT = {
     "charge was skipped in this run and has no output": one_of({}, {"charge": b"null"}),
     "charge failed and has no output (ValueError: no stock): to see the failure": one_of({"charge": FAILURE}),
 }
-_PROGRESS = {"progress is {0}: give a finite number": one_of(NAN, INFINITE, -INFINITE)}
+_PROGRESS = {"progress is {0}: give a fraction, from 0 to 1": one_of(NAN, INFINITE, -INFINITE, 1.5, -0.5)}
 
 
 REFUSALS: Refusals = (
