@@ -13,6 +13,12 @@ from kernel.ports import DATA, Data, Inbox, RunRef, readable
 from kernel.shell.environment import Environment
 from kernel.shell.insist import insist
 
+BLOB_DAYS = (40, 80, 160, 400, 800, 1_600, 3_200, 7_400)
+"""For how many days a blob store may be told to keep an object: what a key begins with says for how many."""
+_DAY = 86_400
+_SPARE = _DAY
+"""Seconds that an object is kept beyond its time, so that no clock that is off takes it away."""
+
 
 def check_size(env: Environment, text: bytes) -> None:
     """A value is not larger than a value may be.
@@ -33,7 +39,8 @@ def keep(
     """Put a value where it belongs, before the commit that refers to it.
 
     Its key is made of ``seq`` (the number of the attempt's Started commit; 0 for the input) and of its content, so
-    that writing it twice is harmless and no two writers can overwrite one another.
+    that writing it twice is harmless and no two writers can overwrite one another. The key of a blob begins with for
+    how long it is to be kept.
 
     Args:
         env: the ports.
@@ -60,9 +67,15 @@ def keep_aside(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *
         key = f"{DATA}{seq:010d}#{digest[:16]}"
         insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)
         return Value(data=key, size=size, sha256=digest)
-    key = f"{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
+    key = f"{_shelf(ttl - env.clock.now() // 1000)}/{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
     insist(env, lambda: env.blobs.put(key, text), until)
     return Value(blob=key, size=size, sha256=digest)
+
+
+def _shelf(seconds: int) -> str:
+    """Where to put what is needed for so long: the store forgets by its shelf (``template.yaml``), never too early."""
+    days = next((days for days in BLOB_DAYS if days * _DAY >= seconds + _SPARE), None)
+    return "always" if days is None else f"{days}-days"
 
 
 def fetch(env: Environment, ref: RunRef, value: Value, until: float | None = None) -> bytes:

@@ -7,7 +7,7 @@ import os
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,7 @@ from tests import artefact
 from tests.conformance.queues import drain, queue_behind
 from tests.deployed.stack import Stack, client, deploy, runtime
 from tests.engines.processes import until
-from workflows import registry
-from workflows.examples import INPUTS
+from workflows.examples import INPUTS, registry
 from workflows.examples.outside import World
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Deployed:
         self.aws = Clients(endpoint=engine.endpoint_url)
         self.functions = client("lambda", engine.endpoint_url)
         settings = Settings(
-            workflows="workflows:registry",
+            workflows="workflows.examples:registry",
             table_name=stack["TableName"],
             queue_url=stack["PokeQueueUrl"],
             priority_queue_url=stack["PriorityPokeQueueUrl"],
@@ -167,10 +166,21 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(localstack: LocalStack, outside: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    parameters = {"ApiType": "rest", "DefaultTenant": TENANT, "LookGraceSeconds": LOOK_GRACE, **runtime()}
-    scratch = tmp_path_factory.mktemp("package")
-    stack = deploy(localstack.endpoint_url, artefact.built(), "onewrite", parameters, scratch)
+def made(localstack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Stack]:
+    """Deploys a stack by a name, with parameters."""
+
+    def made(name: str, **parameters: str) -> Stack:
+        # Whatever of it `workflows/` still has.
+        chosen = {"Workflows": "workflows.examples:registry", "LookGraceSeconds": LOOK_GRACE}
+        given = {"ApiType": "rest", "DefaultTenant": TENANT, **chosen, **runtime(), **parameters}
+        return deploy(localstack.endpoint_url, artefact.built(), name, given, tmp_path_factory.mktemp("package"))
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def deployed(localstack: LocalStack, outside: Path, made: Callable[..., Stack]) -> Iterator[Deployed]:
+    stack = made("onewrite")
     deployed = Deployed(localstack, stack, World(outside))
     with deployed.aws:
         # First of all, since only time brings such runs back: the end of the lease, and the tick after that.

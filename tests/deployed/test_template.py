@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +14,12 @@ from kernel.ports import Published
 from kernel.shell.start import start
 from tests.artefact import ROOT
 from tests.deployed.conftest import LONGEST, Deployed, example
-from tests.deployed.stack import CODE
+from tests.deployed.stack import CODE, Stack, client
 from tests.engines.processes import until
 from tests.examples.test_runs import FAILING, INPUT_FILES
 from tests.proof import tell
 from tests.shell.invariants import check_over
-from workflows import registry
+from workflows.examples import registry
 from workflows.examples.outside import carrier, people
 
 pytestmark = pytest.mark.localstack
@@ -286,3 +288,22 @@ def test_at_the_end_every_invariant_holds_for_every_run_and_nothing_was_logged_a
     for function in ("Intake", "Job", "Tick"):
         assert [line for line in deployed.lines(function) if line["level"] in {"ERROR", "CRITICAL"}] == []
     tell("engines", engine=f"LocalStack {ENGINE_VERSION}: template.yaml deployed, {len(runs)} runs, 2 killed")
+
+
+def test_another_stack_goes_on_with_the_table_and_the_bucket_of_one_that_is_gone_and_makes_alarms(
+    deployed: Deployed, made: Callable[..., Stack]
+) -> None:
+    kept = {"ExistingTableName": deployed.stack["TableName"], "ExistingBucketName": deployed.stack["BlobBucketName"]}
+    heir = made("heir", AlarmTopicArn="arn:aws:sns:us-east-1:000000000000:pager", **kept)
+
+    assert (heir["TableName"], heir["BlobBucketName"]) == tuple(kept.values())
+    assert len(deployed.aws.dynamodb.list_tables()["TableNames"]) == 1
+    with urllib.request.urlopen(f"{heir.api}/runs/{deployed.killed}") as answer:  # noqa: S310 - http
+        assert json.load(answer) == deployed.ask("GET", f"/runs/{deployed.killed}")[2]
+    alarms = client("cloudwatch", deployed.engine.endpoint_url).describe_alarms()["MetricAlarms"]
+    assert {tuple(each["AlarmActions"]) for each in alarms} == {("arn:aws:sns:us-east-1:000000000000:pager",)}
+    assert len(alarms) == 13
+    watched = {value["Value"] for each in alarms for value in each["Dimensions"]}
+    assert {heir[f"{name}FunctionName"] for name in ("Intake", "Job", "Tick")} < watched
+    [reader] = client("logs", deployed.engine.endpoint_url).describe_metric_filters()["metricFilters"]
+    assert reader["logGroupName"] == "/aws/lambda/heir-tick"

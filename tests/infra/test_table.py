@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 
 from infra.dynamodb import table
 from infra.settings import Settings
+from kernel.shell.tick import Counts
+from kernel.shell.values import BLOB_DAYS
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 
@@ -50,6 +53,41 @@ def test_the_template_deploys_the_table_that_the_tests_run_on(template: dict[str
     assert _sorted(properties["GlobalSecondaryIndexes"], "IndexName") == _sorted(list(table.INDEXES), "IndexName")
     assert properties["BillingMode"] == table.BILLING_MODE
     assert properties["TimeToLiveSpecification"] == {"AttributeName": table.TTL_ATTRIBUTE, "Enabled": True}
+
+
+def test_what_is_in_the_bucket_expires_by_what_its_key_begins_with_and_not_earlier(template: dict[str, Any]) -> None:
+    bucket = template["Resources"]["BlobBucket"]["Properties"]
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+
+    assert [(each["Prefix"], each["ExpirationInDays"]) for each in rules] == [(f"{n}-days/", n) for n in BLOB_DAYS]
+    assert {each["Status"] for each in rules} == {"Enabled"}
+    longest = sum(int(template["Parameters"][name]["MaxValue"]) for name in ("DeadlineDays", "RetentionDays"))
+    assert max(BLOB_DAYS) > longest
+
+
+def test_alarms_are_made_where_there_is_somebody_to_tell(template: dict[str, Any]) -> None:
+    alarms = {name: each for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+
+    assert {each["Condition"] for each in alarms.values()} == {"HasAlarms"}
+    for name, each in alarms.items():
+        told = each["Properties"]
+        assert told["AlarmActions"] == told["OKActions"] == ["AlarmTopicArn"], name
+    watched = {(each["Properties"]["MetricName"], *_values(each["Properties"])) for each in alarms.values()}
+    queues = [name for name in resources(template, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")]
+    assert {("ApproximateNumberOfMessagesVisible", f"{name}.QueueName") for name in queues} < watched
+    functions = [name for name, each in template["Resources"].items() if each["Type"] == "AWS::Serverless::Function"]
+    assert {(metric, name) for metric in ("Errors", "Throttles") for name in functions} < watched
+    assert alarms["TickStoppedAlarm"]["Properties"]["TreatMissingData"] == "breaching"
+
+
+def test_the_alarm_about_ticks_reads_what_the_tick_logs(template: dict[str, Any]) -> None:
+    pattern = template["Resources"]["TickTrouble"]["Properties"]["FilterPattern"]
+
+    assert set(re.findall(r"\$\.(\w+)", pattern)) - {"message"} <= set(Counts.__struct_fields__)
+
+
+def _values(properties: dict[str, Any]) -> list[str]:
+    return [each["Value"] for each in properties.get("Dimensions", [])]
 
 
 def test_the_template_sets_every_setting(template: dict[str, Any]) -> None:

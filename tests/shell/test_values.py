@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from kernel.core.events import StageCompleted, StageSuspended, Value
 from kernel.core.state import StageStatus
 from kernel.errors import CorruptLog, InvalidInput
 from kernel.ports import DATA, Data, RunRef
-from kernel.shell.environment import Limits
+from kernel.shell.environment import DAY, Limits
 from kernel.shell.values import fetch
 from kernel.testing.faults import Call, Fault
 from kernel.testing.play import Play
 from kernel.testing.units import size_of
-from onewrite import Context, Retry
+from onewrite import Context, Retry, Workflow
 from tests.shell.script import (
     Note,
     Script,
@@ -83,6 +84,27 @@ def test_a_value_is_kept_where_its_size_belongs(script: Script, size: int, where
         where == "blob",
         size * (where != "event"),
     )
+
+
+@pytest.mark.parametrize(
+    ("deadline", "shelf"),
+    [(8, "40-days"), (9, "80-days"), (360, "400-days"), (7_360, "7400-days"), (7_369, "always")],
+)
+def test_a_blob_is_kept_for_as_long_as_its_run_may_need_it(script: Script, deadline: int, shelf: str) -> None:
+    """Days: the run's deadline, a retention of thirty, a day and an hour to spare."""
+    limits = replace(LIMITS, deadline=deadline * DAY, retention=30 * DAY)
+    play = Play(flow := line(script.stage("a", gives(of(KEPT + 1))), script.stage("b")), limits=limits)
+    ref = play.run(flow, Note()).ref
+    assert value_of(play, ref).blob.startswith(f"{shelf}/{ref.tenant}/{ref.run}/")
+
+
+def test_a_blob_that_is_written_late_is_kept_for_what_is_left(script: Script) -> None:
+    limits = replace(LIMITS, deadline=60 * DAY, retention=30 * DAY)
+    first, late = script.stage("a", gives(of(KEPT + 1))), script.stage("b", gives(of(KEPT + 2)))
+    play = Play(flow := Workflow("f", input=Note).then(first).sleep(timedelta(days=55)).then(late), limits=limits)
+    ref = play.run(flow, Note()).ref
+    shelves = [value_of(play, ref, stage).blob.partition("/")[0] for stage in ("a", "b")]
+    assert shelves == ["160-days", "40-days"]
 
 
 def test_the_state_holds_where_outputs_are_and_not_the_outputs(script: Script) -> None:
