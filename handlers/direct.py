@@ -29,9 +29,9 @@ from handlers.requests import (
     problems_of,
     refusal,
 )
-from handlers.tenants import caller_without_claims, signature
+from handlers.tenants import Caller, caller_who_invokes, caller_without_claims, signature
 from infra.settings import Settings
-from kernel.errors import InfrastructureError, Refused
+from kernel.errors import InfrastructureError, NotFound, Refused
 from kernel.limits import MAX_ROLES
 
 START = "onewrite.start"
@@ -169,7 +169,7 @@ COMMANDS: dict[str, tuple[type[Body], Callable[..., object]]] = {
 
 
 class Direct:
-    """Answers direct invocations and EventBridge events, for the deployment's default tenant."""
+    """Answers direct invocations, for whom they say, and EventBridge events, for the deployment's default tenant."""
 
     def __init__(self, settings: Settings, operations: Operations, log: Logger) -> None:
         """Remember what there is to call."""
@@ -181,7 +181,7 @@ class Direct:
         """Do what a direct invocation asks: ``{"start": {...}}``, ``{"show": "<run>"}`` and so on.
 
         Args:
-            event: an object with one field, the name of an operation.
+            event: an object with one field, the name of an operation; and the ``tenant``, unless it is the default one.
             left: seconds that the invocation has left.
 
         Returns:
@@ -192,12 +192,11 @@ class Direct:
         """
         name = ""
         try:
-            name, given = _command(event)
+            name, given, caller = self._command(event)
             model, operation = COMMANDS[name]
             fields = dict(model.model_validate(given))
             if "wait" in fields:
                 fields["wait"] = min(fields["wait"], left)
-            caller = caller_without_claims("direct", self._settings.default_tenant)
             answer: dict[str, Any] = plain(operation(self._operations, caller, **fields))
         except InfrastructureError:
             raise
@@ -208,6 +207,18 @@ class Direct:
             return {"error": plain(problem)}
         return answer
 
+    def _command(self, event: object) -> tuple[str, object, Caller]:
+        """The operation's name, what it is given, and for whom."""
+        known = ", ".join(COMMANDS)
+        asked = {name: given for name, given in event.items() if name != "tenant"} if isinstance(event, Mapping) else {}
+        if not isinstance(event, Mapping) or len(asked) != 1:
+            raise Failure(400, f"Give an object with one field, the name of an operation: {known}; and the tenant.")
+        ((name, given),) = asked.items()
+        if name not in COMMANDS:
+            raise Failure(404, f"There is no operation {str(name)[:40]!r}; there are: {known}.")
+        caller = caller_who_invokes(event, self._settings.default_tenant)
+        return name, {"run": given} if isinstance(given, str) else given, caller
+
     def take(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Start the run that an EventBridge event asks for.
 
@@ -215,30 +226,22 @@ class Direct:
             The run; or ``{"refused": reason}`` for an event that no repetition would make right.
 
         Raises:
-            OnewriteError: it could not be stored, or the deployment has no default tenant. Lambda tries it
-                again, and leaves it to the dead-letter queue in the end.
+            OnewriteError: it could not be stored, the deployment has no such workflow, or no default tenant. Lambda
+                tries it again, and leaves it to the dead-letter queue in the end.
         """
         by = signature("event", str(event.get("source", "")))
         caller = caller_without_claims(by, self._settings.default_tenant)
         try:
             fields = _asked(event)
             answer: dict[str, Any] = plain(self._operations.start(caller, **fields))
+        except NotFound:
+            raise  # there is no such workflow so far: another version of the code may be on its way
         except (Refused, Failure, ValidationError) as error:
             reason = problem_of(_told(error), "").detail
             extra = {"event_id": str(event.get("id")), "reason": reason}
             self._log.error("event refused for good", extra=extra)
             return {"refused": reason}
         return answer
-
-
-def _command(event: object) -> tuple[str, object]:
-    known = ", ".join(COMMANDS)
-    if not isinstance(event, Mapping) or len(event) != 1:
-        raise Failure(400, f"Give an object with one field, the name of an operation: {known}.")
-    ((name, given),) = event.items()
-    if name not in COMMANDS:
-        raise Failure(404, f"There is no operation {str(name)[:40]!r}; there are: {known}.")
-    return name, {"run": given} if isinstance(given, str) else given
 
 
 def _asked(event: Mapping[str, Any]) -> dict[str, Any]:

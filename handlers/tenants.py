@@ -56,6 +56,19 @@ def caller_without_claims(by: str, default: str | None) -> Caller:
     return Caller(_tenant(_ABSENT, default), by)
 
 
+def caller_who_invokes(event: Mapping[str, object], default: str | None) -> Caller:
+    """The caller of a direct invocation: whoever IAM lets invoke the function says for whom.
+
+    Args:
+        event: what it was invoked with; its ``tenant``, if there is one.
+        default: the tenant otherwise, if the deployment allows it.
+
+    Raises:
+        Failure: 401: neither is there, or the former is no tenant's id.
+    """
+    return Caller(_tenant(event.get("tenant", _ABSENT), default, "field of the event"), "direct")
+
+
 def signature(kind: str, name: str) -> str:
     """How the log names somebody: bounded, and of characters that no reader of it stumbles over."""
     return _UNSAFE.sub("_", f"{kind}:{name}")[:_MAX_BY]
@@ -65,19 +78,19 @@ _ABSENT = object()
 """What a claim is that the authoriser does not give. One that it gives as null is there, and holds no tenant."""
 
 
-def _tenant(claimed: object, default: str | None) -> str:
+def _tenant(claimed: object, default: str | None, source: str = "authoriser's claim") -> str:
     if claimed is _ABSENT:
         if default is None:
-            raise _refusal("There is no tenant: the authoriser gave no claim for it, and none is the default.")
+            raise _refusal(f"There is no tenant: there is no {source} for it, and none is the default.")
         return default
     # A lambda authoriser may give a number. Anything else that is there and no id is refused, not passed over: a caller
     # whose claim is broken must not end up with the default tenant's runs.
     if isinstance(claimed, bool) or not isinstance(claimed, str | int):
-        raise _refusal("The authoriser's claim for the tenant is no text.")
+        raise _refusal(f"The {source} for the tenant is no text.")
     try:
         return check_tenant(str(claimed))
     except InvalidInput as error:
-        raise _refusal("The authoriser's claim for the tenant is no tenant's id.") from error
+        raise _refusal(f"The {source} for the tenant is no tenant's id.") from error
 
 
 def _roles(claimed: object) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handlers import intake
-from kernel.errors import OnewriteError, Unavailable
+from kernel.errors import NotFound, OnewriteError, Unavailable
 from kernel.testing.faults import Fault
 from tests.handlers.aws import Context, Json, Lines, bus_event
 from tests.handlers.shop import GOOD, Deployment, registry, shop_is_repaired
@@ -66,7 +66,6 @@ REFUSED: dict[str, tuple[Json, str]] = {
     "no detail": (bus_event(None), "body"),
     "an empty detail": (bus_event({}), "workflow: Field required"),
     "an unknown field": (bus_event({"workflow": "order", "input": GOOD, "tenant": "other"}), "tenant"),
-    "an unknown workflow": (bus_event({"workflow": "nope", "input": GOOD}), "'nope'"),
     "a wrong input": (bus_event({"workflow": "order", "input": {"id": 7}}), "input.id"),
     "JSON text as input": (bus_event({"workflow": "order", "input": json.dumps(GOOD)}), "input"),
     "no number as input": (bus_event({"workflow": "order", "input": {"id": float("nan")}}), "input"),
@@ -108,6 +107,12 @@ def test_an_event_that_could_not_be_stored_comes_again(deployment: Deployment) -
 
     deployment.play.faults.choose = lambda _call: None
     assert invoke(deployment, event)["replay"] is False
+
+
+def test_a_workflow_that_is_not_deployed_so_far_is_asked_for_again(deployment: Deployment) -> None:
+    with pytest.raises(NotFound, match="'nope'"):
+        invoke(deployment, bus_event({"workflow": "nope", "input": GOOD}))
+    assert deployment.writes == []
 
 
 def test_without_a_default_tenant_an_event_is_kept_for_the_dead_letter_queue() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.handlers.aws import Client, Json, Shape, http_event, rest_event
+from tests.handlers.aws import Client, Context, Json, Shape, http_event, rest_event
 from tests.handlers.shop import GOOD, Deployment
 
 AUTHORISERS = {
@@ -102,6 +102,30 @@ def test_no_body_header_query_or_path_names_the_tenant(deployment: Deployment, s
 
     assert client.get(f"/runs/{reply.json['run']}").json["tenant"] == "umbrella"
     assert client.start({"input": GOOD, "tenant": "other"}).status == 422
+
+
+@pytest.mark.parametrize("default", [None, "acme"])
+def test_whoever_invokes_directly_says_for_whom(shape: Shape, default: str | None) -> None:
+    deployment = Deployment(default_tenant=default)
+    run = Client(deployment.intake, shape, {"tenant": "umbrella"}).start({"input": GOOD}).json["run"]
+
+    shown = deployment.intake({"show": run, "tenant": "umbrella"}, Context())
+    listed = deployment.intake({"tenant": "umbrella", "list": {}}, Context())
+
+    assert (shown["tenant"], [each["run"] for each in listed["runs"]]) == ("umbrella", [run])
+    for event in ({"show": run}, {"show": run, "tenant": "acme"}):
+        assert deployment.intake(event, Context())["error"]["status"] in (401, 404)
+
+
+@pytest.mark.parametrize("said", ["", "a#b", "~a", True, [], None])
+def test_an_invoker_who_names_no_tenants_id_is_refused_and_not_given_the_default_one(
+    deployment: Deployment, said: object
+) -> None:
+    answer = deployment.intake({"list": {}, "tenant": said}, Context())
+
+    assert (answer["error"]["status"], answer["error"]["title"]) == (401, "No tenant")
+    assert "field of the event" in answer["error"]["detail"]
+    assert deployment.play.faults.calls == []
 
 
 def test_another_tenants_run_is_not_found_and_left_alone(deployment: Deployment, shape: Shape) -> None:
