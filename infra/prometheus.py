@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from kernel.metrics import LABELS, OF_PROCESS, Count, Duration, Gauge
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's; else each series would have one more beside it
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         SendMessageBatchRequestEntryTypeDef,
     )
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 BATCH = 10
 """Messages per call (SQS, SendMessageBatch)."""
@@ -72,7 +72,8 @@ class SqsQueue:
             log.warning("%d pokes not sent, left to the due index: %s", len(pokes), error)
             return
         for poke, reason in failed:
-            log.warning("poke for run %s#%s not sent, left to the due index: %s", poke.tenant, poke.run, reason)
+            about = {"tenant": poke.tenant, "run": poke.run}
+            log.warning("poke for run %s not sent, left to the due index: %s", poke.run, reason, extra=about)
 
     def _failed(self, url: str, pokes: Sequence[tuple[Poke, int]]) -> list[tuple[Poke, str]]:
         """Send up to ten pokes; those that failed, and why."""

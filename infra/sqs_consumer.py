@@ -15,18 +15,20 @@ from infra.failures import AWS_ERRORS, translate
 from infra.pokes import ForeignMessage, parse
 from infra.sqs import BATCH
 from kernel.delivery import Backlog, Delivery
-from kernel.errors import Unavailable
+from kernel.errors import InfrastructureError, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import BatchResultErrorEntryTypeDef, MessageTypeDef
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 LONGEST_POLL = 20
 """Seconds (SQS, WaitTimeSeconds)."""
 SHORT_POLL = 2
 """Seconds for which one of two queues is waited for at a time: as late as a message in the other one is found."""
+LATER = (0, 0, 30, 120, 600)
+"""Seconds after which a message that was given back comes again at least, by how often it was delivered."""
 FAIR = 4
 """One look of so many begins with the queue of messages that are not of high priority."""
 
@@ -80,8 +82,12 @@ class SqsConsumer:
         while not self._closed.is_set():
             found: list[Delivery] = []
             for url in self._order():
-                if len(found) < most:
-                    found += self._receive(url, most - len(found), self._poll(end) if waits and not found else 0)
+                try:
+                    if len(found) < most:
+                        found += self._receive(url, most - len(found), self._poll(end) if waits and not found else 0)
+                except InfrastructureError:
+                    if not found:
+                        raise  # else what the other queue gave is attended first; the next look meets it again
             if found and self._closed.is_set():
                 self.release(found)
             elif found or self._monotonic() > end - 1:
@@ -92,7 +98,7 @@ class SqsConsumer:
     def _poll(self, end: float) -> int:
         """Seconds to wait for one queue."""
         longest = min(self._longest, SHORT_POLL) if self._priority_url else self._longest
-        return max(0, min(longest, int(end - self._monotonic())))
+        return max(0, min(longest, math.ceil(end - self._monotonic())))
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """They are dealt with, and deleted."""
@@ -105,12 +111,17 @@ class SqsConsumer:
             _check(answer.get("Failed", []), f"deleting messages of {url}")
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give them back undone: they come again after so many seconds. SQS counts them nevertheless."""
-        self._hide(deliveries, math.ceil(delay))
+        """Give them back undone: they come again after so many seconds.
+
+        SQS counts them nevertheless. So what is to come later comes the later, the oftener it came, lest an outage of
+        minutes make dead letters of all.
+        """
+        least = math.ceil(delay)
+        self._hide(deliveries, lambda each: max(least, LATER[min(each.count, len(LATER) - 1)]) if least else 0)
 
     def keep(self, deliveries: Sequence[Delivery]) -> None:
         """They are still in hand: hide them from others for the visibility once more."""
-        self._hide(deliveries, self._visibility)
+        self._hide(deliveries, lambda _each: self._visibility)
 
     def backlog(self) -> Backlog:
         """What there is, approximately. SQS does not say since when: that is a metric of CloudWatch."""
@@ -148,17 +159,17 @@ class SqsConsumer:
             )
         return [_delivery(url, message) for message in answer.get("Messages", [])]
 
-    def _hide(self, deliveries: Sequence[Delivery], seconds: int) -> None:
+    def _hide(self, deliveries: Sequence[Delivery], seconds: Callable[[Delivery], int]) -> None:
         for url, chosen in _batches(deliveries):
-            with _translated(f"hiding {len(chosen)} messages of {url} for {seconds} s"):
+            with _translated(f"hiding {len(chosen)} messages of {url}"):
                 answer = self._client.change_message_visibility_batch(
                     QueueUrl=url,
                     Entries=[
-                        {"Id": str(i), "ReceiptHandle": each.id, "VisibilityTimeout": seconds}
+                        {"Id": str(i), "ReceiptHandle": each.id, "VisibilityTimeout": seconds(each)}
                         for i, each in enumerate(chosen)
                     ],
                 )
-            _check(answer.get("Failed", []), f"hiding messages of {url} for {seconds} s")
+            _check(answer.get("Failed", []), f"hiding messages of {url}")
 
     def _attributes(self, url: str) -> dict[str, str]:
         with _translated(f"counting {url}"):

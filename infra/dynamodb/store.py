@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from kernel.ports import Due, Found, Guard, HeadUpdate, Item, Listed, Put, RunRef
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 E = TypeVar("E")
 

@@ -20,7 +20,7 @@ from infra.redis.scripts import ACKNOWLEDGE, BACKLOG, FORGET, KEEP, RECEIVE, REC
 from kernel.delivery import Backlog, Delivery
 from kernel.errors import OnewriteError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 LONGEST_BLOCK = 1.0
 """Seconds for which the server is asked to wait for a message at a time: as late as a delayed one is found that was

@@ -13,7 +13,7 @@ from infra.redis.scripts import SEND, TAG, Scripts
 from kernel.errors import Missing, OnewriteError
 from kernel.ports import MAX_DELAY, Poke
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"onewrite.{__name__}")
 
 BATCH = 500
 """Messages per call: a script keeps everybody else waiting while it runs, some milliseconds for these."""

@@ -73,8 +73,8 @@ def test_pokes_that_fail_are_logged_and_dropped(caplog: pytest.LogCaptureFixture
 
     assert len(client.requests) == 2  # the rest is sent, the failed ones are not sent again
     assert [record.message for record in caplog.records] == [
-        "poke for run acme#r1 not sent, left to the due index: InternalError: boom",
-        "poke for run acme#r2 not sent, left to the due index: InternalError: too busy",
+        "poke for run r1 not sent, left to the due index: InternalError: boom",
+        "poke for run r2 not sent, left to the due index: InternalError: too busy",
     ]
 
 

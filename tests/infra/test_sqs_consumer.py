@@ -95,6 +95,28 @@ def test_two_queues_are_looked_at_in_turn_and_the_urgent_one_first() -> None:
     assert client.now <= 1007
 
 
+def test_a_look_of_a_second_asks_all_servers_however_late_it_is_by_then() -> None:
+    """Without a wait SQS asks only some of its servers, and may say that there is nothing."""
+    client = fake()
+
+    def clock() -> float:  # which goes on between any two looks at it
+        client.now += 0.0001
+        return float(client.clock())
+
+    assert SqsConsumer(client, URL, visibility=30, monotonic=clock).receive(1, 1.0) == []
+
+    assert client.polls() == [(URL, 1)]
+
+
+def test_what_one_queue_gave_is_not_dropped_because_the_other_fails() -> None:
+    throttled = client_error("ThrottlingException", "slow down")
+    consumer = consumer_of(fake({"Messages": [message("h1")]}, throttled, throttled), PRIORITY_URL)
+
+    assert [each.id for each in consumer.receive(3, 20)] == ["h1"]
+    with pytest.raises(Unavailable, match="slow down"):
+        consumer.receive(3, 20)
+
+
 def test_one_look_in_four_begins_with_the_queue_of_the_others() -> None:
     client = fake(*({"Messages": [message(f"h{i}")]} for i in range(8)))
     consumer = consumer_of(client, PRIORITY_URL)
@@ -147,6 +169,19 @@ def test_giving_back_and_keeping_change_the_visibility(call: Any, seconds: int) 
     [(name, request)] = client.requests
     assert name == "change_message_visibility_batch"
     assert request["Entries"] == [{"Id": "0", "ReceiptHandle": "handle-0", "VisibilityTimeout": seconds}]
+
+
+def test_what_failed_often_comes_again_the_later_since_sqs_counts_it() -> None:
+    """Else an outage of a minute or two would make a dead letter of every message."""
+    client = fake()
+    held = [Delivery(id=f"handle-{count}", poke=POKE, source=URL, count=count) for count in range(6)]
+
+    consumer_of(client).release(held, 5)
+    consumer_of(client).release(held)
+
+    later, at_once = ([each["VisibilityTimeout"] for each in request["Entries"]] for _, request in client.requests)
+    assert later == [5, 5, 30, 120, 600, 600]
+    assert at_once == [0] * 6
 
 
 def test_what_fails_of_a_batch_by_no_fault_of_ours_is_unavailable_and_the_rest_is_anothers_by_now(
