@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -89,7 +89,7 @@ def run(  # noqa: PLR0913, PLR0917 - all that can be said of a start
         str | None, typer.Option(help="What the run is about: at most one with the same is under way.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="Name of a configuration of the workflow.")] = None,
-    priority: Annotated[str | None, typer.Option(help="normal, or high: attended before others.")] = None,
+    priority: Annotated[str | None, typer.Option(help="normal, or high: it does not wait behind others.")] = None,
     annotate: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Say something of this start; may be repeated.")
     ] = None,
@@ -99,7 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 - all that can be said of a start
     as_json: AsJson = False,
 ) -> None:
     """Start a run with the input in a file, and watch it. Exits with 1 unless it completes."""
-    api = Api(url, tenant)
+    api = _api(url, tenant)
     said = dict(map(_annotation, annotate or ()))
     started = api.start(
         workflow,
@@ -127,7 +127,7 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show a run: its stages, what went wrong, its output."""
-    api = Api(url, tenant)
+    api = _api(url, tenant)
     view = api.run(run)
     if log:
         view["log"] = list(api.log(run))
@@ -143,7 +143,7 @@ def show_run(
 @app.command()
 def watch(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Watch a run until it is finished. Exits with 1 unless it completes."""
-    _end(_follow(Api(url, tenant), run, quiet=as_json), as_json=as_json)
+    _end(_follow(_api(url, tenant), run, quiet=as_json), as_json=as_json)
 
 
 @app.command("annotations")
@@ -155,7 +155,7 @@ def list_annotations(
     as_json: AsJson = False,
 ) -> None:
     """List what was said of a run: who, why, when, and in which stage."""
-    found = list(Api(url, tenant).annotations(run, prefix))
+    found = list(_api(url, tenant).annotations(run, prefix))
     shown = {"annotations": found}
     _print(shown, lambda: console.print(show.annotation_table(found) if found else "no annotations"), as_json=as_json)
 
@@ -171,7 +171,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     chosen = {"workflow": workflow, "status": status, "limit": limit}
-    found = Api(url, tenant).runs(**{name: value for name, value in chosen.items() if value is not None})
+    found = _api(url, tenant).runs(**{name: value for name, value in chosen.items() if value is not None})
     runs = found["runs"]
     _print(found, lambda: console.print(show.run_table(runs) if runs else "no runs"), as_json=as_json)
 
@@ -185,7 +185,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel an unfinished run."""
-    _acted(Api(url, tenant).act(run, "cancel", {"reason": reason}), as_json=as_json)
+    _acted(_api(url, tenant).act(run, "cancel", {"reason": reason}), as_json=as_json)
 
 
 @app.command()
@@ -201,7 +201,7 @@ def pause(
 ) -> None:
     """Let nothing more of a run start; what runs may end."""
     body = {"reason": reason} if until is None else {"reason": reason, "until": until}
-    _acted(Api(url, tenant).act(run, "pause", body), as_json=as_json)
+    _acted(_api(url, tenant).act(run, "pause", body), as_json=as_json)
 
 
 @app.command()
@@ -213,7 +213,7 @@ def resume(
     as_json: AsJson = False,
 ) -> None:
     """Let a paused run go on."""
-    _acted(Api(url, tenant).act(run, "resume", {"reason": reason}), as_json=as_json)
+    _acted(_api(url, tenant).act(run, "resume", {"reason": reason}), as_json=as_json)
 
 
 @app.command()
@@ -225,7 +225,7 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Let a failed run go on where it failed."""
-    _acted(Api(url, tenant).act(run, "retry", {"reason": reason}), as_json=as_json)
+    _acted(_api(url, tenant).act(run, "retry", {"reason": reason}), as_json=as_json)
 
 
 @app.command()
@@ -242,14 +242,14 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a run that waits for it, or will."""
-    sent = Api(url, tenant, role).send(run, name, _read(payload), id_=id_)
+    sent = _api(url, tenant, role).send(run, name, _read(payload), id_=id_)
     _print(sent, lambda: console.print(show.event_of(sent)), as_json=as_json)
 
 
 @app.command()
 def available(run: Run, url: Url = client.DEFAULT_URL, tenant: Tenant = None, as_json: AsJson = False) -> None:
     """Show the events that a run can take as it stands, and of whom."""
-    found = Api(url, tenant).available(run)
+    found = _api(url, tenant).available(run)
     _print(found, lambda: console.print(show.available_events(found)), as_json=as_json)
 
 
@@ -262,7 +262,7 @@ def show_event(
     as_json: AsJson = False,
 ) -> None:
     """Show what became of an event: accepted, applied or refused."""
-    found = Api(url, tenant).event(run, id_)
+    found = _api(url, tenant).event(run, id_)
     _print(found, lambda: console.print(show.event_of(found)), as_json=as_json)
 
 
@@ -276,7 +276,7 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Run a finished run again from a stage."""
-    _acted(Api(url, tenant).act(run, "rerun", {"stage": stage, "reason": reason}), as_json=as_json)
+    _acted(_api(url, tenant).act(run, "rerun", {"stage": stage, "reason": reason}), as_json=as_json)
 
 
 @app.command()
@@ -314,7 +314,7 @@ def diagram(
     as_json: AsJson = False,
 ) -> None:
     """Draw a workflow, or a run with its progress, as a Mermaid diagram."""
-    drawn = Api(url, tenant).diagram(what, of_run=is_run_id(what), version=version)
+    drawn = _api(url, tenant).diagram(what, of_run=is_run_id(what), version=version)
     _print(drawn, lambda: print(drawn["mermaid"], end=""), as_json=as_json)
 
 
@@ -325,6 +325,18 @@ def _engine(name: str) -> Engine:
     if name not in ("moto", "dynamodb-local"):
         raise typer.BadParameter(f"{name!r} is no engine: give moto or dynamodb-local", param_hint="--engine")
     return cast("Engine", name)
+
+
+def _api(url: str, tenant: str | None, roles: Sequence[str] = ()) -> Api:
+    """The API, as somebody. A token is not an option: everybody on a machine sees the options of its processes."""
+    token = os.environ.get("ONEWRITE_TOKEN", "")
+    if token and (tenant or roles):
+        message = "with ONEWRITE_TOKEN, the token says who you are"
+        raise typer.BadParameter(message, param_hint="--tenant" if tenant else "--role")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        message = "ONEWRITE_TOKEN is no token: it has spaces, or characters that a header cannot have"
+        raise typer.BadParameter(message)
+    return Api(url, tenant, roles, token=token)
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401 - JSON

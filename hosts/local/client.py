@@ -49,17 +49,20 @@ class Api:
         url: where it is.
         tenant: whom to be; the deployment's default tenant if absent. Only a local host believes it.
         roles: what to act as; likewise.
+        token: what a deployment's authoriser wants to see; the tenant and the roles are then its claims.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, tenant: str | None = None, roles: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: str = DEFAULT_URL, tenant: str | None = None, roles: Sequence[str] = (), *, token: str | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._tenant = tenant
         self._headers = {"Accept": "application/json"}
         who = [] if tenant is None else [f"tenant:{tenant}"]
         if roles:
             who.append(f"roles:{','.join(roles)}")
-        if who:
-            self._headers["Authorization"] = f"Bearer {' '.join(who)}"
+        if token or who:
+            self._headers["Authorization"] = f"Bearer {token or ' '.join(who)}"
 
     def acting_as(self, roles: Sequence[str]) -> Api:
         """The same, for somebody who has these roles."""

@@ -118,6 +118,25 @@ def test_show_prints_stages_errors_and_log(run: Run) -> None:
     assert "StageFailed" in output
 
 
+def test_a_token_says_who_it_is(run: Run, function: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEWRITE_TOKEN", "eyJ.eyJ.sig")
+
+    assert run("show", "r1")[0] == 0
+
+    assert [event["headers"]["authorization"] for event in function.events] == ["Bearer eyJ.eyJ.sig"]
+
+
+@pytest.mark.parametrize(("token", "options"), [("t", ("--tenant", "acme")), ("a b", ()), ("a\nb", ()), ("ünï", ())])
+def test_a_token_that_cannot_be_sent_is_refused(
+    run: Run, function: Fake, monkeypatch: pytest.MonkeyPatch, token: str, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("ONEWRITE_TOKEN", token)
+
+    status, output = run("show", "r1", *options)
+
+    assert (status, "ONEWRITE_TOKEN" in output, function.events) == (2, True, [])
+
+
 def test_show_prints_json_for_programs(run: Run) -> None:
     status, output = run("show", "r1", "--json")
 

@@ -30,7 +30,8 @@ class Direct:
     """A function whose handler is called right here."""
 
     def __init__(self, name: str, deployment: Deployment) -> None:
-        self.handle = make_handler(name, VARIABLES | deployment.variables(), None)
+        examples = {"WORKFLOWS": "workflows.examples:registry"}
+        self.handle = make_handler(name, VARIABLES | deployment.variables() | examples, None)
 
     def invoke(self, event: dict[str, Any]) -> Any:
         # Through JSON, as between Lambda and its callers.

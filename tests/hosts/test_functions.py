@@ -34,6 +34,7 @@ def make(moto: Clients, endpoint: str, tmp_path: Path) -> Iterator[Make]:
         "AWS_DEFAULT_REGION": deployment.region,
         **VARIABLES,
         **deployment.variables(),
+        "WORKFLOWS": "workflows.examples:registry",
         VARIABLE: str(tmp_path / "world"),
     }
     functions: list[Function] = []

@@ -25,7 +25,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
             monkeypatch.setenv(name, value)
         yield {
             **aws,
-            "WORKFLOWS": "workflows:registry",
+            "WORKFLOWS": "workflows.examples:registry",
             "TABLE_NAME": "onewrite",
             "TRANSPORT": "redis",
             "REDIS_URL": "redis://127.0.0.1:1",
