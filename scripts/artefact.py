@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
+
+from pip._vendor.packaging.markers import Marker  # the build has nothing else that can read them
 
 ROOT = Path(__file__).resolve().parent.parent
 TASK_ROOT = "/var/task"  # where Lambda unpacks a function, so what tracebacks should show
@@ -115,10 +116,10 @@ def _install_wheels(lock: Path, target: Path, version: str | None, arch: str | N
     command += ["--no-input", "--root-user-action=ignore", "--target", str(target)]
     command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(lock)]
     if version is not None and arch is not None:
-        if re.search(r"^[^#\n]*;", lock.read_text(), flags=re.MULTILINE):
-            # pip has no way to evaluate them for another interpreter, and would choose wrongly in silence.
-            raise BuildError(f"{_shown(lock)} has environment markers, which pip evaluates for this machine")
         machine = MACHINES[arch]
+        chosen = target / "lock.txt"
+        chosen.write_text(applicable(lock.read_text(), version, machine))
+        command[-1] = str(chosen)
         glibc = GLIBC_MINOR.get(version, GLIBC_MINOR_DEFAULT)
         tags = [
             f"manylinux2014_{machine}",
@@ -126,11 +127,44 @@ def _install_wheels(lock: Path, target: Path, version: str | None, arch: str | N
         ]
         command += ["--implementation", "cp", "--python-version", version]
         command += [word for tag in tags for word in ("--platform", tag)]
-    if subprocess.run(command, check=False, cwd=ROOT).returncode:
+    done = subprocess.run(command, check=False, cwd=ROOT)
+    (target / "lock.txt").unlink(missing_ok=True)
+    if done.returncode:
         raise BuildError(
             "pip could not install the locked wheels (its own message is above); "
             "needed: a way to a package index, and pip 23 or later"
         )
+
+
+def applicable(lock: str, version: str, machine: str) -> str:
+    """What of a lock is for the function's platform, without its environment markers.
+
+    pip would evaluate them for this machine, whatever platform it installs for, and choose wrongly in silence.
+    """
+    platform_of_function = {
+        "implementation_name": "cpython",
+        "implementation_version": f"{version}.0",
+        "os_name": "posix",
+        "platform_machine": machine,
+        "platform_python_implementation": "CPython",
+        "platform_release": "",
+        "platform_system": "Linux",
+        "platform_version": "",
+        "python_full_version": f"{version}.0",
+        "python_version": version,
+        "sys_platform": "linux",
+    }
+    kept: list[str] = []
+    applies = True
+    for line in lock.splitlines():
+        text = line
+        if line[:1].strip() and not line.startswith("#"):  # a requirement; its hashes are indented
+            requirement, _, marker = line.removesuffix("\\").partition(" ;")
+            applies = not marker or Marker(marker).evaluate(platform_of_function)
+            text = requirement.rstrip() + (" \\" if line.endswith("\\") else "")
+        if applies:
+            kept.append(text)
+    return "\n".join(kept) + "\n"
 
 
 def _trim(target: Path, services: list[str]) -> None:
