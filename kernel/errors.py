@@ -1,4 +1,4 @@
-"""Every error that Onewrite raises, in one tree.
+"""The errors that the kernel raises, in one tree.
 
 ::
 
@@ -127,7 +127,7 @@ class CorruptLog(LogError):
 
 
 class StageError(OnewriteError):
-    """Base of what a stage fails with when the engine, not the user's code, is the one to say so."""
+    """Base of what a stage fails with when the engine says so, and of what it may raise to be failed for good."""
 
 
 class StageTimedOut(StageError):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_STAGES = 2_000
 """How many stages a workflow may have, its compensations not counted."""
+MAX_IDS = 40_000
+"""Characters that the ids of a workflow's stages may have together: one commit may have to name them all, twice."""
 
 Model = TypeVar("Model", bound=BaseModel)
 Out = TypeVar("Out")
@@ -408,6 +410,9 @@ class Workflow(Startable[In], Generic[In, *Now]):
         """The same, with more steps."""
         if len(plan.steps) > MAX_STAGES:
             raise DefinitionError(f"workflow {self.id!r} has more than {MAX_STAGES} stages: split it into several")
+        if sum(map(len, plan.steps)) > MAX_IDS:
+            message = f"workflow {self.id!r}: the ids of its stages have more than {MAX_IDS} characters: shorten them"
+            raise DefinitionError(message)
         return _workflow(plan)
 
     def _ids_of(self, stages: tuple[object, ...]) -> tuple[str, ...]:

@@ -254,10 +254,10 @@ def refuse(env: Environment, ref: RunRef, item: Inbox, reason: str) -> None:
         log.warning("event refused", extra={"run": ref.run, "event": item.id, "reason": reason})
 
 
-def waiting(env: Environment, ref: RunRef, until: float | None = None, pages: int = PAGES) -> list[Inbox]:
+def waiting(env: Environment, ref: RunRef, until: float | None = None) -> list[Inbox]:
     """The events of a run that are not settled, of the first pages by id."""
     low, found = INBOX, list[Inbox]()
-    for _ in range(pages):
+    for _ in range(PAGES):
         start = low
         page = insist(env, lambda: env.store.range(ref, start, f"{INBOX}~", limit=PAGE), until)  # noqa: B023 - called at once
         found += (each for each in page if isinstance(each, Inbox) and each.due is not None)
@@ -279,9 +279,12 @@ def poke_waiting(env: Environment, session: Session, before: State, until: float
     """
     if not _is_between(before) or _is_between(session.state):
         return
-    # One page, so that the thousandth transition costs what the first does; what is past it, a tick finds.
-    waits = waiting(env, session.ref, until, pages=1)
-    if pokes := [(each.poke(session.ref), 0) for each in waits if each.id != known]:
+    # One page, so that the thousandth transition costs what the hundredth does; what is past it, a tick finds. That of
+    # the last ids: most senders number their events, or name them by the time, and those that wait are the latest.
+    ref = session.ref
+    page = insist(env, lambda: env.store.range(ref, INBOX, f"{INBOX}~", limit=PAGE, descending=True), until)
+    waits = [each for each in reversed(page) if isinstance(each, Inbox) and each.due is not None]
+    if pokes := [(each.poke(ref), 0) for each in waits if each.id != known]:
         send(env, pokes)
 
 

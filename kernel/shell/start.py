@@ -79,7 +79,7 @@ def start(  # noqa: PLR0913 - all that can be said of a start
         config: configuration by stage id.
         preset: name of a configuration that the workflow declares.
         business_key: what the run is about: of the workflow's runs with the same, at most one is under way.
-        priority: its class: a run of high priority is attended before others, without starving them.
+        priority: its class: messages of a run of high priority do not wait behind those of others.
         annotations: what is said of this start, by key. Not part of what is asked for: with a key that was used before,
             they are dropped.
 

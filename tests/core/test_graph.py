@@ -11,6 +11,7 @@ from kernel.core.codec import encode_events
 from kernel.core.definition import MissingValue, Values
 from kernel.core.events import ErrorRecord, RunFailed, StageFailed
 from kernel.core.state import StageStatus
+from kernel.define.workflow import MAX_IDS
 from tests.core.pure import CHAIN, PROCEED, Run, definition, node, oops
 
 
@@ -149,10 +150,11 @@ def test_thousands_of_conditions_that_throw_still_fit_one_item() -> None:
     def throw(_values: Values) -> bool:
         raise ValueError("no" * 500)
 
-    run = Run(node("a"), *(node(f"b{number:04d}", "a", condition=throw) for number in range(2_000)))
+    longest = "b" * (MAX_IDS // 2_000 - 4)
+    run = Run(node("a"), *(node(f"{longest}{number:04d}", "a", condition=throw) for number in range(2_000)))
     run.begin(CHAIN)
     run.complete("a")
-    assert len(encode_events(run.log[-1])) < 400_000
+    assert len(encode_events(run.log[-1])) < 380_000
     told = [event.error for event in run.log[-1] if isinstance(event, StageFailed)]
     assert len(told) == 2_000
     assert {error.kind for error in told} == {"ValueError"}

@@ -19,6 +19,7 @@ from kernel.core.directives import Schedule, Skip
 from kernel.core.events import ErrorRecord, StageCompleted, Value
 from kernel.core.graph import Graph, Node
 from kernel.core.state import Identity, StageState, StageStatus, State
+from kernel.define.workflow import MAX_IDS
 from onewrite import Context, DefinitionError, Failed, Pending, Retry, Stage, Suspend, Workflow, stage
 
 
@@ -599,6 +600,14 @@ def test_there_are_at_most_two_thousand_stages() -> None:
     assert len(workflow.definition.stages) == 2_000
     with pytest.raises(DefinitionError, match="has more than 2000 stages: split it into several"):
         workflow.then(again)
+
+
+def test_the_ids_of_all_stages_fit_a_commit() -> None:
+    workflow: Any = start().then(charge)
+    for number in range((MAX_IDS - len("charge")) // 64):
+        workflow = workflow.step(pack.named(f"{'p' * 60}{number:04d}"), after=charge)
+    with pytest.raises(DefinitionError, match="the ids of its stages have more than 40000 characters: shorten them"):
+        workflow.step(pack.named("p" * 64), after=charge)
 
 
 def test_stages_are_values_that_many_workflows_may_hold() -> None:

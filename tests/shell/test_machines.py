@@ -19,6 +19,7 @@ from kernel.ports import INBOX, RunRef
 from kernel.shell import read
 from kernel.shell.attend import attend
 from kernel.shell.read import find, steps
+from kernel.shell.receive import PAGE
 from kernel.testing.faults import Fault
 from kernel.testing.play import Play
 from onewrite import Context, Failed, Machine, PermanentError, Retry, State, Transition, Workflow, stage
@@ -863,6 +864,29 @@ def test_what_waits_for_the_next_state_is_applied_as_soon_as_the_work_is_done(sc
     play.answer(script.tokens[0], Note(text="paid"))
     work(play)
     assert play.event(ref, "e-2").status == "applied"
+    assert play.look(ref).status == "completed"
+
+
+def test_what_waits_is_found_though_the_run_has_had_hundreds_of_events(script: Script) -> None:
+    first, second = State("first", Note), State("second", Note)
+    made = machine(
+        first,
+        first.on(Write, update=written),
+        first.on(Go, to=second, work=script.asks("pay")),
+        second.on(Stop, to=END),
+    )
+    play, ref = begun(made)
+    for number in range(PAGE + 20):
+        play.send(ref, Write(text="x"), id=f"e-{number:04d}")
+        work(play)
+    play.send(ref, Go())
+    work(play)
+    play.send(ref, Stop(), id="e-9999")
+    work(play)
+    play.clock.move(5 * 60 * MINUTE)
+    play.answer(script.tokens[0], Note(text="paid"))
+    work(play)
+    assert play.event(ref, "e-9999").status == "applied"
     assert play.look(ref).status == "completed"
 
 
