@@ -1,4 +1,4 @@
-"""The composition root: settings and clients in, an ``Environment`` for each function out. Nowhere else are they wired.
+"""The composition root: settings and clients in, an ``Environment`` for each function out; of workers see ``polling``.
 
 The tick runs no user code, so it gets no workflows, and this module imports them only when they are asked for.
 """
@@ -26,7 +26,7 @@ from kernel.shell.environment import DAY, SECOND, Definitions, Environment, Limi
 if TYPE_CHECKING:
     from kernel.define.registry import Registry
 
-MARGIN = timedelta(seconds=10)
+MARGIN = timedelta(seconds=15)
 """What an invocation needs besides a stage's own timeout: cold start, load, commit."""
 
 
@@ -103,7 +103,7 @@ def registry(settings: Settings) -> Registry:
     if not isinstance(found, Registry):
         message = f"WORKFLOWS={settings.workflows} is a {type(found).__name__}, not a Registry"
         raise SettingsError(message)
-    found.check(timedelta(seconds=settings.job_timeout_seconds) - MARGIN)
+    found.check(timedelta(seconds=settings.job_timeout_seconds), margin=MARGIN)
     return found
 
 
@@ -114,7 +114,7 @@ def _leads_nowhere(error: ModuleNotFoundError | AttributeError, module: str, nam
 
 
 def worker(env: Mapping[str, str]) -> Environment:
-    """For the functions that know the workflows: intake and job."""
+    """For the job function, which runs stages."""
     settings = Settings.from_env(env)
     return environment(settings, registry(settings))
 

@@ -1,6 +1,5 @@
 """Durable workflows on AWS Lambda, SQS and DynamoDB: the names that workflows are written with."""
 
-from kernel.core.state import RunStatus
 from kernel.define import (
     AwaitCallback,
     Context,
@@ -61,7 +60,6 @@ __all__ = [
     "Refused",
     "Registry",
     "Retry",
-    "RunStatus",
     "Stage",
     "StageError",
     "StageTimedOut",

@@ -268,11 +268,26 @@ class Play:
         workflow: AnyWorkflow,
         input: object,  # noqa: A002 - the domain's word
         *,
+        key: str | None = None,
         config: Mapping[str, object] | None = None,
         preset: str | None = None,
+        business_key: str | None = None,
+        tenant: str = TENANT,
+        priority: Literal["normal", "high"] = "normal",
+        annotations: Mapping[str, Scalar] | None = None,
     ) -> Ended:
-        """Start a run and play it to its end."""
-        ref = self.start(workflow, input, config=config, preset=preset)
+        """Start a run as ``start`` does, and play it to its end."""
+        ref = self.start(
+            workflow,
+            input,
+            key=key,
+            config=config,
+            preset=preset,
+            business_key=business_key,
+            tenant=tenant,
+            priority=priority,
+            annotations=annotations,
+        )
         self.play([ref])
         return self.ended(ref)
 
@@ -523,10 +538,10 @@ class Play:
         """Let a paused run go on."""
         _pause.resume(self.env, _ref(run), by="test", reason=reason)
 
-    def retry(self, run: Run) -> None:
+    def retry(self, run: Run, reason: str = "") -> None:
         """Retry a failed run."""
-        _rerun.retry(self.env, _ref(run), by="test")
+        _rerun.retry(self.env, _ref(run), by="test", reason=reason)
 
-    def rerun(self, run: Run, stage: str) -> None:
+    def rerun(self, run: Run, stage: str, reason: str = "") -> None:
         """Run a finished run again from a stage."""
-        _rerun.rerun(self.env, _ref(run), stage, by="test")
+        _rerun.rerun(self.env, _ref(run), stage, by="test", reason=reason)

@@ -519,7 +519,7 @@ def test_a_timeout_must_be_fifteen_seconds_shorter_than_the_function_s() -> None
         def long(ctx: Context, order: Order) -> Note:
             return Note()
 
-        Registry(Workflow("w", input=Order).then(long)).check(timedelta(seconds=300) - MARGIN)
+        Registry(Workflow("w", input=Order).then(long)).check(timedelta(seconds=300), margin=MARGIN)
 
     deployed(284.9)
     with pytest.raises(DefinitionError, match="285 s"):

@@ -44,7 +44,7 @@ class Desk:
 
     def takes(self) -> list[str]:
         """What people can say as it stands, and who."""
-        found = read.available(self.play.env, self.run)
+        found = self.play.available(self.run)
         return [" ".join((each.event, *each.roles, "->", *each.to)) for each in found]
 
     def ended(self) -> Ended:
