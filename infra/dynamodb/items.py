@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.dynamodb.attributes import binary, fraction, number, text
 from kernel.errors import CorruptLog, LogError, NewerFormat
+from kernel.limits import is_role
 from kernel.ports import (
     DATA,
     DEAD,
@@ -282,10 +283,17 @@ def _read_inbox(sort_key: str, raw: Mapping[str, Any]) -> Inbox:
         due=number(raw, "due") if "due" in raw else None,
         seq=number(raw, "seq"),
         refused=text(raw, "refused"),
-        roles=tuple(text(raw, "roles").split()) if "roles" in raw else (),
+        roles=_roles(raw) if "roles" in raw else (),
         ttl=number(raw, "ttl"),
         priority=_priority(raw),
     )
+
+
+def _roles(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    roles = tuple(text(raw, "roles").split(" "))
+    if not all(map(is_role, roles)):
+        raise ValueError("roles are no names of roles")
+    return roles
 
 
 def _read_key(sort_key: str, raw: Mapping[str, Any]) -> Key:

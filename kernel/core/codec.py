@@ -68,7 +68,10 @@ def from_json(text: bytes, kind: Any = Any) -> Any:  # noqa: ANN401 - JSON is un
     Raises:
         ValueError: the text holds something else.
     """
-    return msgspec.json.decode(text, type=kind)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError:
+        raise ValueError("the text is nested too deeply") from None
 
 
 def inline(text: bytes) -> Value:

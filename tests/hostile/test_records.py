@@ -202,6 +202,11 @@ def test_a_snapshot_that_unpacks_without_end_is_refused_before_it_fills_the_memo
     assert most < 1_000_000
 
 
+def test_json_that_is_nested_too_deeply_is_none_of_our_records() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        codec.from_json(deep(100_000).encode())
+
+
 # --- items ------------------------------------------------------------------------------------------------------------
 
 seqs = st.integers(0, 9_999_999_999)
@@ -213,7 +218,12 @@ ITEMS: dict[type[Any], SearchStrategy[Any]] = {
     Snapshot: records(Snapshot),
     Data: records(Data, key=st.binary(max_size=8).map(lambda digest: f"data#0000000007#{digest.hex()}")),
     Live: records(Live, seq=seqs),
-    Inbox: records(Inbox, seq=seqs, id=st.from_regex(r"\A[A-Za-z0-9_.:-]{1,64}\Z")),
+    Inbox: records(
+        Inbox,
+        seq=seqs,
+        id=st.from_regex(r"\A[A-Za-z0-9_.:-]{1,64}\Z"),
+        roles=st.lists(st.from_regex(r"\A[A-Za-z0-9_.:/@-]{1,64}\Z"), max_size=4).map(tuple),
+    ),
     Key: records(
         Key,
         workflow=st.from_regex(r"\A[A-Za-z][A-Za-z0-9_-]{0,63}\Z"),
