@@ -305,5 +305,3 @@ def test_another_stack_goes_on_with_the_table_and_the_bucket_of_one_that_is_gone
     assert len(alarms) == 13
     watched = {value["Value"] for each in alarms for value in each["Dimensions"]}
     assert {heir[f"{name}FunctionName"] for name in ("Intake", "Job", "Tick")} < watched
-    [reader] = client("logs", deployed.engine.endpoint_url).describe_metric_filters()["metricFilters"]
-    assert reader["logGroupName"] == "/aws/lambda/heir-tick"

@@ -27,7 +27,8 @@ BOUNDED = Plan(
     pace=Pace(per_second=15, open=40),
 )
 """So much, however long that takes on a machine that is busy with something else as well."""
-FULL = Plan(seconds=90, least=Tally(runs=200, kills=15, lost=10, doubled=10))
+FULL = Plan(seconds=90, least=Tally(runs=80, kills=15, lost=10, doubled=10))
+"""Beside the soak over Redis two processors come to some 150 runs in that time."""
 BOUNDED_REDIS = Plan(
     seconds=90,
     transport="redis",
