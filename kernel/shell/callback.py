@@ -101,7 +101,7 @@ def complete(env: Environment, token: str, output: object) -> Answered:
     def command(session: Session, definition: Definition, token: Token) -> c.Command:
         code: StageCode = definition.code[token.stage]
         accepted = code.accept(text)
-        value = keep(env, session.ref, token.seq, accepted, session.ttl)
+        value = keep(env, session.ref, token.seq, accepted, session.ttl, since=session.state.at)
         session.offer(token.stage, accepted)
         return c.Answer(token.stage, token.seq, value, answer)
 

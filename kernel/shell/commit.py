@@ -143,7 +143,9 @@ def _kept(env: Environment, session: Session, decision: Decision, until: float) 
             if len(text) + beside <= env.limits.inline:
                 beside += len(text)
             else:
-                value = keep_aside(env, session.ref, decision.state.seq, text, session.ttl, until=until)
+                value = keep_aside(
+                    env, session.ref, decision.state.seq, text, session.ttl, since=decision.state.at, until=until
+                )
             events.append(replace(event, data=value))
         else:
             events.append(event)

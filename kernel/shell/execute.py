@@ -260,7 +260,8 @@ class _Handle:
         """Put a value where it belongs that stands beside the annotations in its commit."""
         said = encode(self._said, self.stage)
         beside = BESIDE + len(said) if said else 0
-        return keep(self._env, self._session.ref, seq, text, self._session.ttl, beside=beside, until=until)
+        ref, ttl, since = self._session.ref, self._session.ttl, self._session.state.at
+        return keep(self._env, ref, seq, text, ttl, since=since, beside=beside, until=until)
 
     def value(self, stage: str) -> Given:
         return self._session.value(self._env, stage)

@@ -103,7 +103,7 @@ def _poke(env: Environment, session: Session) -> None:
     pokes = [] if state.begun else [(session.poke(), 0)]
     for id_ in state.active:
         stage = state.stages[id_]
-        if stage.status is StageStatus.SCHEDULED:
+        if stage.status in (StageStatus.SCHEDULED, StageStatus.EXPIRED):
             pokes.append((session.poke(id_), 0))
         elif stage.status in WAITS and 0 < stage.at <= soon:
             at = stage.at + skew

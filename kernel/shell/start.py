@@ -122,9 +122,9 @@ def start(  # noqa: PLR0913 - all that can be said of a start
     names += (len(said) + BESIDE if said else 0) + (len("priority") + len(class_) if class_ else 0)
     room = env.limits.inline - names - len(accepted)
     aside = 0 if configured is None else len(configured) if len(configured) <= room else REFERENCE
-    value = keep(env, ref, 0, accepted, ttl, beside=names + aside)
+    value = keep(env, ref, 0, accepted, ttl, since=now, beside=names + aside)
     kept = len(accepted) if value.json is not UNSET else REFERENCE
-    config_value = None if configured is None else keep(env, ref, 0, configured, ttl, beside=names + kept)
+    config_value = None if configured is None else keep(env, ref, 0, configured, ttl, since=now, beside=names + kept)
     shard = heads.shard_of(run, env.limits.shards)
     head = Head(
         workflow=workflow.id,

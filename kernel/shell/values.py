@@ -34,7 +34,15 @@ def check_size(env: Environment, text: bytes) -> None:
 
 
 def keep(
-    env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, beside: int = 0, until: float | None = None
+    env: Environment,
+    ref: RunRef,
+    seq: int,
+    text: bytes,
+    ttl: int,
+    *,
+    since: int,
+    beside: int = 0,
+    until: float | None = None,
 ) -> Value:
     """Put a value where it belongs, before the commit that refers to it.
 
@@ -48,6 +56,7 @@ def keep(
         seq: which attempt it comes from.
         text: its JSON text.
         ttl: when the store may delete it, in seconds.
+        since: a time that is past, in milliseconds, such as that of the run's last commit.
         beside: bytes of other values in the same event.
         until: monotonic time in seconds until which to insist.
 
@@ -57,17 +66,19 @@ def keep(
     if len(text) + beside <= env.limits.inline:
         return inline(text)
     check_size(env, text)
-    return keep_aside(env, ref, seq, text, ttl, until=until)
+    return keep_aside(env, ref, seq, text, ttl, since=since, until=until)
 
 
-def keep_aside(env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, until: float | None = None) -> Value:
+def keep_aside(
+    env: Environment, ref: RunRef, seq: int, text: bytes, ttl: int, *, since: int, until: float | None = None
+) -> Value:
     """Put a value beside the log, as ``keep`` does with a large one."""
     size, digest = len(text), hashlib.sha256(text).hexdigest()
     if size <= env.limits.data:
         key = f"{DATA}{seq:010d}#{digest[:16]}"
         insist(env, lambda: env.store.put(ref, Data(key, text, ttl)), until)
         return Value(data=key, size=size, sha256=digest)
-    key = f"{_shelf(ttl - env.clock.now() // 1000)}/{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
+    key = f"{_shelf(ttl - since // 1000)}/{ref.tenant}/{ref.run}/{seq:010d}-{digest[:16]}"
     insist(env, lambda: env.blobs.put(key, text), until)
     return Value(blob=key, size=size, sha256=digest)
 

@@ -307,7 +307,7 @@ def test_a_value_is_fetched_as_it_was_kept_wherever_that_is(value: Any, size: in
     play, ref = Play(shop.order), RunRef("acme", "r1")
     text = json.dumps([value, "x" * size]).encode()
 
-    kept = keep(play.env, ref, 1, text, 9)
+    kept = keep(play.env, ref, 1, text, 9, since=0)
 
     assert fetch(play.env, ref, kept) == text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
@@ -216,3 +217,22 @@ def test_without_the_store_nothing_is_handed_back_and_the_lease_finds_it(script:
     play.faults.choose = lambda _call: None
     play.play([ref])
     assert play.ended(ref).status == "completed"
+
+
+@pytest.mark.parametrize("by_itself", [False, True])
+def test_what_was_handed_back_in_a_pause_goes_on_as_soon_as_the_run_does(script: Script, *, by_itself: bool) -> None:
+    play = Play(flow := line(script.stage("a", dies(1))))
+    ref = play.start(flow, Note())
+    poke = play.queue.receive()
+    assert poke is not None
+    attended(play, poke)
+    play.pause(ref, lasts=timedelta(seconds=30) if by_itself else None)
+    assert handed(play, ref) == ["a"]
+    play.clock.move(31_500)
+    if not by_itself:
+        play.resume(ref)
+
+    work(play)
+
+    assert play.look(ref).status == "running"
+    assert stage_of(play, ref, "a").status is StageStatus.RETRYING
