@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 
 from handlers.intake import make_handler
-from kernel.testing.faults import Fault
+from kernel.ports import Live, RunRef
+from kernel.testing.faults import Crash, Fault
 from onewrite import Registry
+from tests.handlers import shop
 from tests.handlers.aws import Client, Shape
 from tests.handlers.shop import GOOD, Deployment, old_order, started
 
@@ -37,6 +40,25 @@ def test_a_number_that_the_log_does_not_have_is_refused(client: Client) -> None:
 
 def test_a_time_before_the_run_is_not_found(client: Client) -> None:
     assert client.get(f"/runs/{started(client)}", ("at", "2020-01-01")).status == 404
+
+
+def test_a_stage_that_runs_is_shown_as_its_last_sign_of_life_left_it(
+    client: Client, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(client)
+    until = deployment.play.clock.now() + 600_000
+
+    def die() -> None:
+        raise Crash
+
+    monkeypatch.setattr(shop, "before_each_stage", die)
+    with suppress(Crash):
+        deployment.play.step()
+    deployment.play.store.put(RunRef(shop.TENANT, run), Live(1, until, 0.5, ttl=9))
+
+    (stage,) = client.get(f"/runs/{run}").json["stages"]
+
+    assert (stage["status"], stage["at"], stage["progress"]) == ("running", until, 0.5)
 
 
 def test_waiting_ends_when_the_run_is_finished(client: Client, deployment: Deployment) -> None:

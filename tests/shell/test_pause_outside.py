@@ -57,6 +57,14 @@ def test_an_answer_after_the_limit_of_a_run_that_is_paused_counts(script: Script
     assert play.ended(ref).status == "completed"
 
 
+def test_heartbeats_past_the_limit_of_a_callback_cost_nothing_while_the_run_is_paused(script: Script) -> None:
+    play, ref = asked(script, callback=timedelta(hours=1))
+    play.clock.move(3 * HOUR)
+    before = (state_of(play, ref).seq, play.meter.snapshot().writes)
+    assert play.heartbeat(script.tokens[0]).status == "waiting"
+    assert (state_of(play, ref).seq, play.meter.snapshot().writes) == before
+
+
 def test_a_callback_still_ends_at_its_limit_after_the_pause(script: Script) -> None:
     play, ref = asked(script, callback=timedelta(hours=1))
     play.clock.move(2 * HOUR)
