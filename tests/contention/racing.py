@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kernel.ports import HEAD, Guard, Head, HeadUpdate, Item, Key, RunRef, readable
-from kernel.testing.conformance.examples import commit, fresh_token, head, held, snapshot
+from kernel.testing.conformance.examples import TTL, commit, fresh_token, head, held, snapshot
 from kernel.testing.units import apply
 from tests.contention.crew import Here
 
@@ -96,21 +96,29 @@ class Holds(Struct, frozen=True):
 
 
 def hold_all(here: Here, number: int, holds: Holds) -> list[Move]:
-    """Take the key, from whoever was last seen to hold it, and free what is one's own, or another one's by now."""
+    """Take the key, from whoever was last seen to hold it, and free what is one's own, or another one's by now.
+
+    A holder that says it once more may come back when others have freed the key, so it is there twice. Each write has
+    a time to live of its own, which tells one version from the other; no guard looks at that.
+    """
     random = Random(f"{number}/{holds.ref}")
     sort_key = held("k", "").key
     known: Item | None = None
     moves: list[Move] = []
+
+    def move(item: Key) -> None:
+        moves.append(_move(here, holds.ref, Guard.KEY_AS_SEEN, replace(item, ttl=TTL + number * 100_000 + len(moves))))
+
     for index in range(holds.count):
         if random.random() < 0.5:
             known = readable(here.store.get(holds.ref, sort_key))
         holder = known.holder if isinstance(known, Key) else ""
         free = bool(holder) and (holder.startswith(f"{number}#") or random.random() < 0.2)
         item = held("k", "" if free else f"{number}#{index}", was=holder)
-        moves.append(_move(here, holds.ref, Guard.KEY_AS_SEEN, item))
+        move(item)
         known = item if moves[-1].accepted else moves[-1].seen
         if random.random() < 0.2:  # once more, as after a reply that was lost
-            moves.append(_move(here, holds.ref, Guard.KEY_AS_SEEN, item))
+            move(item)
     return moves
 
 
