@@ -95,7 +95,8 @@ if share(bounded=False, full=True):  # each takes half a minute, and the audit h
     def test_without_a_guard_the_soak_finds_something(guard: Guard) -> None:
         variables = {"WORKFLOWS": "tests.soak.unguarded:registry", "SOAK_WITHOUT": guard.value}
 
-        result = soaked(Plan(seconds=20, patience=15, variables=variables))
+        # Two workers have to meet at a run, so they are sent to the same ones.
+        result = soaked(Plan(seconds=20, patience=15, rates=Rates(doubled=0.7), variables=variables))
 
         assert {finding.kind for finding in result.findings} & {"doubled", "lost", "broken"}
         assert result.folder is not None
