@@ -1,10 +1,10 @@
-"""The whole proof, and one table of it: crash points, guards, the gallery, engines, simulated histories.
+"""The whole proof, and one table of it: simulated histories, guards, the gallery, engines, crash points.
 
     python -m bench.proof                          # all of it: some two hours on two cores
     python -m bench.proof --parts hostile guards   # only these parts of it
     python -m bench.proof --histories 2000         # fewer simulated histories
 
-It runs the tests that enumerate or explore with their full share, takes each guard away in turn, and simulates. Each
+It simulates, takes each guard away in turn, and runs the tests that enumerate or explore with their full share. Each
 part says what failed when it ends, and how long it took. The exit status is 1 if anything broke.
 """
 
@@ -32,12 +32,13 @@ from kernel.testing.simulator.breaks import BREAKS
 
 ROOT = Path(__file__).parent.parent
 TESTS = {
-    "crashes": ("crashes",),
-    "hostile": ("hostile",),
     "engines": ("gallery", "conformance", "contention", "engines", "deployed", "simulator", "soak"),
+    "hostile": ("hostile",),
+    "crashes": ("crashes",),
 }
 """By part: the folders of tests/ whose tests have a share of the proof."""
-PARTS = (*TESTS, "guards", "histories")
+PARTS = ("histories", "guards", *TESTS)
+"""In the order in which they run: what is likeliest to find something comes first."""
 
 Figures = dict[str, Any]
 
@@ -52,24 +53,24 @@ def main() -> int:
     console = Console()
     began = time.monotonic()
     good = True
-    with tempfile.TemporaryDirectory() as folder:
-        for part in [each for each in TESTS if each in given.parts]:
-            console.rule(f"{part}: tests, with their full share")
-            with _timed(console, part):
-                good &= _tests(folder, TESTS[part], given.workers)
-        told, engines, missing = _told(Path(folder))
-    guards: list[Figures] = []
-    if "guards" in given.parts:
-        console.rule("each guard taken away")
-        with _timed(console, "guards"), ThreadPoolExecutor(given.workers) as pool:  # each is a process of its own
-            guards = list(pool.map(partial(_guard, console), BREAKS))
-        good &= all(guard.get("caught") for guard in guards)
     simulated: Figures = {}
     if "histories" in given.parts:
         console.rule(f"{given.histories} simulated histories")
         with _timed(console, "histories"):
             simulated = _bench("simulate", "--histories", str(given.histories))
         good &= simulated.get("violations") == simulated.get("unfinished") == 0
+    guards: list[Figures] = []
+    if "guards" in given.parts:
+        console.rule("each guard taken away")
+        with _timed(console, "guards"), ThreadPoolExecutor(given.workers) as pool:  # each is a process of its own
+            guards = list(pool.map(partial(_guard, console), BREAKS))
+        good &= all(guard.get("caught") for guard in guards)
+    with tempfile.TemporaryDirectory() as folder:
+        for part in [each for each in TESTS if each in given.parts]:
+            console.rule(f"{part}: tests, with their full share")
+            with _timed(console, part):
+                good &= _tests(folder, TESTS[part], given.workers)
+        told, engines, missing = _told(Path(folder))
     console.print(_table(told, engines, guards, simulated))
     for engine in missing:
         console.print(f"[red]NOT tested, because it does not run here: {engine}[/]")
