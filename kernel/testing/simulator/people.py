@@ -318,6 +318,7 @@ class People:
     ) -> None:
         moves = self._watch.runs[ref].witness.books.moves
         name = type(event).__name__
+        garbled = self._world.weather.counts["garbled"]
         try:
             accept(env, ref, name, event, by="api", id_=id_, roles=roles)
         except OnewriteError as error:
@@ -325,6 +326,8 @@ class People:
             self._world.say(actor, f"tell: {type(error).__name__}: {error}")
             known = id_ in self._watch.runs[ref].inbox
             refused = moves if isinstance(error, Conflict | Forbidden) and not known else None
+            if self._world.weather.counts["garbled"] > garbled:
+                return  # to whom the newest commit was not shown, the run is as it was before
             if refused is not None and not refused.unfit(name, roles, actor.began):
                 self._world.fail("transitions-fit", f"{name} of {roles} is refused in {refused.ahead}: {error}")
             return
@@ -341,8 +344,12 @@ class People:
                 self._world.fail("tenants-are-apart", f"{id_} is told of another run")
         except OnewriteError as error:
             self._world.judge(error)
+        garbled = self._world.weather.counts["garbled"]
         try:
-            for each in available(env, ref):
+            offered = available(env, ref)
+            if self._world.weather.counts["garbled"] > garbled:
+                offered = ()  # to whom the newest commit was not shown, the run is as it was before
+            for each in offered:
                 if moves is not None and not moves.fit(each.event, each.roles[:1], actor.began):
                     self._world.fail("transitions-fit", f"{each} is offered in {moves.ahead}")
             accept(env, ref, "Push", Push(text="x" * 100_000), by="api")
