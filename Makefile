@@ -160,7 +160,7 @@ bench: setup artefact ## what a step costs, and how fast the kernel, a cold star
 	done
 
 .PHONY: proof
-proof: setup artefact $(LOCALSTACK_VENV)/.locked ## every crash point, guard, trap and engine, 20,000 histories: some two hours
+proof: setup artefact $(LOCALSTACK_VENV)/.locked ## every crash point, guard, trap and engine, 20,000 histories: one to two hours
 	@$(BIN)/python -m hosts.engines
 	@$(BIN)/python -m bench.proof $(ARGS)
 

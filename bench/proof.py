@@ -1,6 +1,6 @@
 """The whole proof, and one table of it: simulated histories, guards, the gallery, engines, crash points.
 
-    python -m bench.proof                          # all of it: some two hours on two cores
+    python -m bench.proof                          # all of it: one to two hours on two cores
     python -m bench.proof --parts hostile guards   # only these parts of it
     python -m bench.proof --histories 2000         # fewer simulated histories
 
