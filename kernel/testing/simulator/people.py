@@ -318,16 +318,16 @@ class People:
     ) -> None:
         moves = self._watch.runs[ref].witness.books.moves
         name = type(event).__name__
-        garbled = self._world.weather.counts["garbled"]
+        garbled = actor.garbled
         try:
             accept(env, ref, name, event, by="api", id_=id_, roles=roles)
         except OnewriteError as error:
             self._world.judge(error)
             self._world.say(actor, f"tell: {type(error).__name__}: {error}")
             known = id_ in self._watch.runs[ref].inbox
-            refused = moves if isinstance(error, Conflict | Forbidden) and not known else None
-            if self._world.weather.counts["garbled"] > garbled:
-                return  # to whom the newest commit was not shown, the run is as it was before
+            # To whom the newest commit was not shown, the run is as it was before.
+            shown = actor.garbled == garbled
+            refused = moves if isinstance(error, Conflict | Forbidden) and not known and shown else None
             if refused is not None and not refused.unfit(name, roles, actor.began):
                 self._world.fail("transitions-fit", f"{name} of {roles} is refused in {refused.ahead}: {error}")
             return
@@ -344,12 +344,11 @@ class People:
                 self._world.fail("tenants-are-apart", f"{id_} is told of another run")
         except OnewriteError as error:
             self._world.judge(error)
-        garbled = self._world.weather.counts["garbled"]
+        garbled = actor.garbled
         try:
-            offered = available(env, ref)
-            if self._world.weather.counts["garbled"] > garbled:
-                offered = ()  # to whom the newest commit was not shown, the run is as it was before
-            for each in offered:
+            for each in available(env, ref):
+                if actor.garbled > garbled:
+                    break  # it was not shown the newest commit, say, and is told of the run before it
                 if moves is not None and not moves.fit(each.event, each.roles[:1], actor.began):
                     self._world.fail("transitions-fit", f"{each} is offered in {moves.ahead}")
             accept(env, ref, "Push", Push(text="x" * 100_000), by="api")

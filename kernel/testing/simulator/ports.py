@@ -80,6 +80,7 @@ class Port:
         answer = function(*arguments, **named)
         if method in _READS and weather.strikes("garbled", chance, where):
             answer, fault = garble(answer, chance), "garbled"
+            actor.garbled += 1
         self._say(method, arguments, answer, fault)
         if fault == "crash-after":
             raise Crash(fault)

@@ -76,6 +76,7 @@ class Actor:
         frozen: it was frozen for long, and is not counted among those that work.
         read_at: when it last looked at its clock.
         calls: ports that it has crossed.
+        garbled: of what it read, how much was damaged or left out.
         touches: the run that it is about, if only one; it may touch no other.
         looks_at: runs that it took, as a tick does: of which it moved ``due`` from what it saw.
         doing: the port call that it makes, for the trace.
@@ -93,6 +94,7 @@ class Actor:
         "dies_at",
         "doing",
         "frozen",
+        "garbled",
         "greenlet",
         "hands_back",
         "late",
@@ -118,6 +120,7 @@ class Actor:
         self.stood = 0
         self.frozen = False
         self.calls = 0
+        self.garbled = 0
         self.touches: RunRef | None = None
         self.looks_at: set[RunRef] = set()
         self.doing = ""
